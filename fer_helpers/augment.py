@@ -1,0 +1,59 @@
+"""Random changes of training faces: every face of a batch is changed by itself, on the device."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How strongly faces are changed; 0 switches a change off.
+
+    flip: probability of mirroring. degrees: rotation to either side. shift: of the side, to either side.
+    scale: relative, smaller and larger. brightness: added, in standard deviations of the data.
+    contrast: relative. erase: probability of blanking a rectangle of up to a quarter of the area.
+    """
+
+    flip: float = 0.5
+    degrees: float = 10.0
+    shift: float = 0.08
+    scale: float = 0.1
+    brightness: float = 0.2
+    contrast: float = 0.2
+    erase: float = 0.0
+
+    def __call__(self, faces: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """faces: (N, C, H, W) float, normalised. returns: same shape, new tensor."""
+        if not any(vars(self).values()):
+            return faces
+        moved = self._move(faces, generator)
+        change = lambda most: 2 * most * _uniform(faces, generator) - most  # noqa: E731  (N, 1, 1, 1)
+        moved = moved * (1 + change(self.contrast)) + change(self.brightness)
+        return self._erase(moved, generator) if self.erase else moved
+
+    def _move(self, faces, generator):
+        """Rotate, scale, shift and mirror each face by its own amount; what comes in at the border repeats the edge."""
+        draw = 2 * torch.rand(5, len(faces), generator=generator, device=faces.device) - 1  # in [-1, 1)
+        angle = torch.deg2rad(self.degrees * draw[0])
+        zoom = 1 + self.scale * draw[1]
+        mirror = torch.where((draw[2] + 1) / 2 < self.flip, -1.0, 1.0)
+        cos, sin = zoom * torch.cos(angle), zoom * torch.sin(angle)
+        across = torch.stack([mirror * cos, -sin, 2 * self.shift * draw[3]], dim=1)
+        down = torch.stack([mirror * sin, cos, 2 * self.shift * draw[4]], dim=1)
+        theta = torch.stack([across, down], dim=1)  # (N, 2, 3)
+        grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
+        return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+
+    def _erase(self, faces, generator):
+        """Set a random rectangle to the data's mean, which is 0 after normalising."""
+        n, _, height, width = faces.shape
+        y, x, tall, wide, coin = torch.rand(5, n, 1, 1, generator=generator, device=faces.device)
+        rows = (torch.arange(height, device=faces.device).view(1, -1, 1) / height - y).abs() < tall / 4
+        columns = (torch.arange(width, device=faces.device).view(1, 1, -1) / width - x).abs() < wide / 4
+        hole = rows & columns & (coin < self.erase)  # (N, H, W)
+        return faces.masked_fill(hole.unsqueeze(1), 0.0)
+
+
+def _uniform(faces, generator):
+    return torch.rand(len(faces), 1, 1, 1, generator=generator, device=faces.device)

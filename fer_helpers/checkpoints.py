@@ -1,0 +1,84 @@
+"""The state of a training after each epoch, in one file, so that an interruption costs at most an epoch."""
+
+import ast
+import hashlib
+import json
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from fer_helpers import paths
+
+# What decides the course of a training: a checkpoint of other code is not gone on with.
+CODE = ("augment", "faces", "machine", "models", "training")
+
+
+def code_hash(names=CODE) -> str:
+    """SHA-256 over the syntax trees of modules of this package: comments and layout don't count."""
+    sources = [(Path(__file__).parent / f"{name}.py").read_text() for name in names]
+    return hashlib.sha256("".join(ast.dump(ast.parse(source)) for source in sources).encode()).hexdigest()
+
+
+def key(model, train, val, cfg, augment) -> str:
+    """One training by its code, network, first weights, settings and faces: equal only if it would go the same way."""
+    digest = hashlib.sha256(code_hash().encode())
+    settings = {"recipe": model.recipe, "config": asdict(cfg), "augment": augment and asdict(augment)}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    digest.update(bytes(part.requires_grad for part in model.parameters()))
+    for people in (train, val):
+        digest.update("\n".join(people.names).encode())
+        digest.update(people.labels.cpu().numpy().tobytes())
+        digest.update(people.images.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Keeper:
+    """Reads, restores and writes one training's checkpoint; without a path it does nothing."""
+
+    def __init__(self, path, key: str, log=print):
+        self.path, self.key, self.saved = path and Path(path), key, {}
+        if not path or not self.path.exists():
+            return
+        try:
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")  # executes nothing from the file
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            log(f"{self.path.name} can't be read ({type(error).__name__}): this training starts from the beginning")
+            return
+        if saved.get("key") == key:
+            self.saved = saved
+            log(f"going on after epoch {len(saved['history'])} of an earlier run ({self.path.name})")
+        else:
+            log(f"{self.path.name} belongs to other settings, code or faces: this training starts from the beginning")
+
+    def restore(self, parts: dict, generators: list) -> tuple[list, dict]:
+        """Put back what was saved into parts (things with a state_dict) and generators.
+
+        returns: (history, weights of the best epoch), both empty for a training that begins.
+        """
+        self.parts, self.generators = parts, generators
+        if not self.saved:
+            return [], {}
+        for name, part in parts.items():
+            part.load_state_dict(self.saved["parts"][name])
+        for generator, state in zip(generators, self.saved["generators"], strict=True):
+            generator.set_state(state)
+        torch.set_rng_state(self.saved["dropout"])
+        if self.saved["dropout_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(self.saved["dropout_cuda"])
+        return list(self.saved["history"]), self.saved["best"]
+
+    def write(self, history: list, best: dict, precision: str) -> None:
+        """Save everything that the next epoch depends on; the old file stays until the new one is whole."""
+        if not self.path:
+            return
+        state = {"key": self.key, "history": history, "best": best, "precision": precision}
+        state["parts"] = {name: part.state_dict() for name, part in self.parts.items()}
+        state["generators"] = [generator.get_state() for generator in self.generators]
+        state["dropout"] = torch.get_rng_state()
+        state["dropout_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        with paths.whole(self.path) as temporary:
+            torch.save(state, temporary)

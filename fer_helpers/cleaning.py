@@ -1,0 +1,164 @@
+"""What stays in training: the manifest, a row an image, with the reason and the twin of whatever leaves.
+
+Val and test are never cleaned. What copies one of their images leaves training instead.
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from fer_helpers import copies, paths
+from fer_helpers.faces import EMOTIONS, SPLITS, Faces, pixel_sha256
+
+REASONS = ("blank", "copy_of_test", "copy_of_val", "conflict", "copy", "kept")  # the first that fits counts
+STAGE = "02_cleaning"
+
+
+def decide(people: Faces, group: np.ndarray, flat: np.ndarray, sha256: np.ndarray) -> pd.DataFrame:
+    """The manifest: name, split, label, sha256, group, keep, reason, twin; sorted by name.
+
+    Reasons in the order of REASONS. In a group of training copies one stays; where labels disagree the majority's
+    stays if it is more than half, otherwise none does. `twin` is the picture that a face copies; for a val or test
+    face, its copy in training.
+    """
+    table = pd.DataFrame({"name": people.names, "split": people.split})
+    table["label"] = np.array(EMOTIONS)[people.labels.numpy()]
+    table["sha256"], table["group"], table["flat"] = sha256, group, flat
+    table = table.sort_values("name", ignore_index=True)
+    table["group"] = table.groupby("group", sort=False).ngroup()  # numbered by first name, whatever the order was
+    table["keep"], table["reason"], table["twin"] = True, "kept", ""
+    columns = {name: table[name].to_numpy(object) for name in ("keep", "reason", "twin")}
+    shared = table[table.duplicated("group", keep=False) | table.flat]
+    for _, members in shared.groupby("group"):
+        for row, reason, twin in _verdicts(list(members.itertuples())):
+            columns["keep"][row], columns["reason"][row], columns["twin"][row] = reason == "kept", reason, twin
+    columns["keep"] = columns["keep"].astype(bool)
+    return table.assign(**columns).drop(columns="flat")
+
+
+def _verdicts(members: list):
+    """Yield (row, reason, twin's name) for each face of one group."""
+    train = [face for face in members if face.split == "train"]
+    rest = [face for face in train if not face.flat]
+    yield from ((face.Index, "kept", _twin(face, train)) for face in members if face.split != "train")
+    yield from ((face.Index, "blank", "") for face in train if face.flat)
+    for split in ("test", "val"):
+        originals = [face for face in members if face.split == split]
+        if originals:
+            yield from ((face.Index, f"copy_of_{split}", _twin(face, originals)) for face in rest)
+            return
+    if not rest:
+        return
+    label, votes = Counter(face.label for face in rest).most_common(1)[0]
+    if votes <= len(rest) / 2:
+        for face in rest:
+            yield face.Index, "conflict", _twin(face, [other for other in rest if other.label != face.label])
+        return
+    stays, *others = sorted(rest, key=lambda face: face.label != label)  # stable: the majority's first name leads
+    yield stays.Index, "kept", ""
+    for face in others:
+        yield face.Index, "copy" if face.label == label else "conflict", stays.name
+
+
+def _twin(face, others: list) -> str:
+    """The name among `others` with the same pixels, else the first; '' if there is none."""
+    return next((other.name for other in others if other.sha256 == face.sha256), others[0].name if others else "")
+
+
+def build(people: Faces, **rules) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(manifest, table of looked-at pairs) of a set of faces; rules as in near_pairs, and `deviation` of is_flat."""
+    images = people.images.numpy()
+    flat = copies.is_flat(images, rules.pop("deviation", 5.0))
+    sha256 = pixel_sha256(images)
+    group, pairs = copies.find_copies(images, flat=flat, sha256=sha256, **rules)
+    return decide(people, group, flat, sha256), pairs
+
+
+def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
+    """The manifest that notebook 02 wrote, in the order of `people`; made in place (under a minute) if it's missing.
+
+    Raises ValueError if it belongs to other data.
+    """
+    path = paths.stage(STAGE, out_root) / "manifest.csv"
+    if not path.exists():
+        log(f"{path.name} is missing: notebook 02's default rules are applied now")
+        paths.write_csv(path, build(people)[0])
+    table = pd.read_csv(path, keep_default_na=False).set_index("name", drop=False)
+    if len(table) != len(people) or not table.index.is_unique or not table.index.isin(people.names).all():
+        raise ValueError(
+            f"{path} lists {len(table):,} images, the data '{people.source.get('name')}' has {len(people):,}, and they "
+            f"are not the same: it belongs to other data. Run notebook 02 again, or: make 02"
+        )
+    table = table.loc[people.names]
+    if (table.sha256.to_numpy() != pixel_sha256(people.images.numpy())).any():
+        raise ValueError(f"{path} was made from other pixels under the same names. Run notebook 02 again, or: make 02")
+    return table
+
+
+def apply(people: Faces, manifest: pd.DataFrame) -> Faces:
+    """The faces that the manifest keeps; how many left, and by which manifest, goes into their `source`."""
+    kept = people.select(manifest.keep.to_numpy())
+    text = manifest[["name", "keep"]].reset_index(drop=True).sort_values("name").to_csv(index=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    cleaned = {"removed_from_training": len(people) - len(kept), "manifest": digest}
+    return replace(kept, source={**people.source, "cleaned": cleaned})
+
+
+def has_training_copy(manifest: pd.DataFrame) -> np.ndarray:
+    """(N,) bool, True for val and test faces that have a copy in raw training."""
+    return ((manifest.split != "train") & (manifest.twin != "")).to_numpy()
+
+
+def cross_split(manifest: pd.DataFrame) -> np.ndarray:
+    """(3, 3) int, order of SPLITS: faces of the row's split that have a copy in the column's split."""
+    table = np.zeros((3, 3), int)
+    for column, split in enumerate(SPLITS):
+        members = manifest[manifest.split == split].groupby("group").size()
+        others = manifest.group.map(members).fillna(0).to_numpy() - (manifest.split == split).to_numpy()
+        for row, of in enumerate(SPLITS):
+            table[row, column] = ((manifest.split == of).to_numpy() & (others > 0)).sum()
+    return table
+
+
+def exact_facts(manifest: pd.DataFrame) -> dict:
+    """What exact equality alone finds: distinct images, surplus copies, groups, conflicts, groups across splits."""
+    same = manifest.groupby("sha256").agg(n=("name", "size"), labels=("label", "nunique"), splits=("split", "nunique"))
+    groups = same[same.n > 1]
+    in_train = set(manifest.sha256[manifest.split == "train"])
+    inside = {s: int(manifest[manifest.split == s].duplicated("sha256").sum()) for s in SPLITS}
+    twins = {s: int(manifest.sha256[manifest.split == s].isin(in_train).sum()) for s in ("val", "test")}
+    return {
+        "images": len(manifest),
+        "distinct": len(same),
+        "surplus": len(manifest) - len(same),
+        "groups": len(groups),
+        "surplus_inside": inside,
+        "groups_with_several_labels": int((groups.labels > 1).sum()),
+        "groups_across_splits": int((groups.splits > 1).sum()),
+        "with_exact_twin_in_training": twins,
+    }
+
+
+def conflict_matrix(manifest: pd.DataFrame) -> np.ndarray:
+    """(7, 7) int, symmetric: groups of copies that carry both the row's and the column's emotion.
+
+    The diagonal counts the groups whose copies all carry that emotion.
+    """
+    table = pd.crosstab(manifest.group, manifest.label).reindex(columns=EMOTIONS, fill_value=0).to_numpy()
+    carries = (table[table.sum(axis=1) > 1] > 0).astype(int)  # (groups, 7)
+    both = carries.T @ carries
+    np.fill_diagonal(both, carries[carries.sum(axis=1) == 1].sum(axis=0))
+    return both
+
+
+def found_of_planted(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:
+    """For drawn faces, whose truth is known: kind, planted, found (both in one group, or called blank)."""
+    table = pd.DataFrame(planted, columns=["name", "twin", "kind"])
+    rows = manifest.set_index("name")
+    together = rows.group.reindex(table.name).to_numpy() == rows.group.reindex(table.twin).to_numpy()
+    blank = (rows.reason.reindex(table.name) == "blank").to_numpy()
+    found = np.where(table.kind == "blank", blank, together)
+    return table.assign(found=found).groupby("kind", sort=False).agg(planted=("found", "size"), found=("found", "sum"))

@@ -1,0 +1,138 @@
+"""The one data type: a set of faces, how it is split, and how pixels become what a network sees."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+SPLITS = ("train", "val", "test")
+SPLIT_TITLES = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
+SIDE = 48
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A set of grey 48×48 faces.
+
+    images: (N, 48, 48) uint8, 0 black to 255 white.
+    labels: (N,) int64, index into EMOTIONS.
+    split: (N,) str, train, val or test. names: (N,) str, the path inside the data or row_00017.
+    source: where they come from: `name`, `kind` (fer2013, folder or synthetic), `why`, `key`, `problems`, …
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    split: np.ndarray
+    names: np.ndarray
+    source: dict = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, which) -> "Faces":
+        """The faces at `which`: a boolean mask or indices, (N,) or (K,)."""
+        which = np.asarray(which)
+        index = torch.from_numpy(np.flatnonzero(which) if which.dtype == bool else which.astype(np.int64))
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            split=self.split[index.numpy()],
+            names=self.names[index.numpy()],
+        )
+
+    def part(self, *splits: str) -> "Faces":
+        """The faces of the named splits."""
+        return self.select(np.isin(self.split, splits))
+
+    def join(self, other: "Faces") -> "Faces":
+        """These faces and then the other's."""
+        return replace(
+            self,
+            images=torch.cat([self.images, other.images]),
+            labels=torch.cat([self.labels, other.labels]),
+            split=np.concatenate([self.split, other.split]),
+            names=np.concatenate([self.names, other.names]),
+        )
+
+    def counts(self) -> np.ndarray:
+        """(7,) faces per emotion, order of EMOTIONS."""
+        return np.bincount(self.labels.cpu().numpy(), minlength=len(EMOTIONS))
+
+    @property
+    def drawn(self) -> bool:
+        """True for the synthetic set, whose results are a demonstration."""
+        return self.source.get("kind") == "synthetic"
+
+    def to(self, device) -> "Faces":
+        """The same faces with images and labels on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def card(self) -> dict:
+        """Which data a result was made from, JSON-ready: source, kind, key, counts of each split, cleaned."""
+        known = {name: self.source.get(name) for name in ("title", "kind", "key", "official_split", "cleaned")}
+        counts = {split: int((self.split == split).sum()) for split in SPLITS}
+        return {"source": self.source.get("name", ""), **known, "counts": counts}
+
+    def caption(self, what: str = "") -> str:
+        """One line under a figure: the data set, what of it, the number of faces."""
+        title = "DEMONSTRATION on drawn faces" if self.drawn else self.source.get("title", "FER-2013")
+        return " · ".join(filter(None, [title, what, f"{len(self):,} faces"]))
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From stored pixels to what a network sees; training, scoring and `predict` all call this one function.
+
+    size: side of the network's input in pixels. channels: 1 or 3 (grey repeated).
+    mean, std: per channel, of pixels scaled to [0, 1].
+    """
+
+    size: int = SIDE
+    channels: int = 1
+    mean: tuple = (0.508,)  # of FER-2013's Training images
+    std: tuple = (0.255,)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """images: (N, H, W) uint8 on any device. returns: (N, channels, size, size) float32."""
+        grey = images.unsqueeze(1).float() / 255  # (N, H, W) -> (N, 1, H, W)
+        if grey.shape[-1] != self.size:
+            grey = F.interpolate(grey, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        shape = (1, self.channels, 1, 1)
+        mean = torch.tensor(self.mean, device=grey.device).view(shape)
+        std = torch.tensor(self.std, device=grey.device).view(shape)
+        return (grey.expand(-1, self.channels, -1, -1) - mean) / std
+
+
+def grey_square(picture: Image.Image, side: int = SIDE) -> np.ndarray:
+    """Any picture as (side, side) uint8: upright after EXIF, alpha on white, grey, centre square, resized."""
+    if picture.mode == "L" and picture.size == (side, side):
+        return np.asarray(picture)
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16 bits a pixel: keep the upper 8, PIL's own conversion would clip
+        picture = Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    short, (wide, high) = min(picture.size), picture.size
+    left, top = (wide - short) // 2, (high - short) // 2
+    square = picture.convert("L").crop((left, top, left + short, top + short))
+    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def pixel_sha256(images) -> np.ndarray:
+    """(N, H, W) uint8 -> (N,) str, SHA-256 of each image's pixels: equal only for equal pictures."""
+    return np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in np.ascontiguousarray(images)])
+
+
+def batches(people: Faces, size: int, *, generator: torch.Generator | None = None) -> Iterator[tuple]:
+    """Yield (images (B, 48, 48) uint8, labels (B,)); shuffled if a generator is given, the last batch may be short."""
+    count = len(people)
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    for part in order.to(people.labels.device).split(size):
+        yield people.images[part], people.labels[part]

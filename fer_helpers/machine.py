@@ -1,0 +1,97 @@
+"""The machine under a training: budget, device, precision, and the run card that says what it was."""
+
+import copy
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from fer_helpers import paths
+
+BUDGETS = ("smoke", "quick", "full")
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to work on: cuda if there is one, else cpu. Raises ValueError for one that isn't there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is '{device}': choose auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device here: choose auto or cpu.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_budget(budget: str, device: torch.device | None = None) -> str:
+    """The budget by name; auto is full on CUDA and quick on a CPU. Raises ValueError for an unknown one."""
+    if budget not in ("auto", *BUDGETS):
+        raise ValueError(f"budget is '{budget}': choose auto, {', '.join(BUDGETS)}.")
+    return budget if budget != "auto" else "full" if (device or pick_device()).type == "cuda" else "quick"
+
+
+def numbers(precision: str, device: torch.device):
+    """The context in which a network computes: autocast for bfloat16, nothing for float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def pick_precision(precision: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> str:
+    """float32 or bfloat16; `auto` times training steps of each on copies of the model and takes the faster.
+
+    images: (B, 48, 48) uint8, one batch on the device of the model. labels: (B,) int64.
+    """
+    if precision != "auto":
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is '{precision}': choose auto, float32 or bfloat16.")
+        return precision
+    device = images.device
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "float32"
+    took = {}
+    for trial in ("float32", "bfloat16"):
+        dummy = copy.deepcopy(model)
+        with torch.random.fork_rng():  # dropout must not change what the training draws later
+            for step in range(4):
+                if step <= 1:  # the first step warms up and doesn't count
+                    start = time.perf_counter()
+                with numbers(trial, device):
+                    loss = F.cross_entropy(dummy(dummy.preprocess(images)), labels)
+                loss.backward()
+                loss.item()  # waits for the device
+        took[trial] = time.perf_counter() - start
+    return min(took, key=took.get)
+
+
+def commit() -> str:
+    """The workbook's commit, with + if the working tree differs from it; 'unknown' outside git."""
+    ask = ["git", "-C", str(paths.ROOT), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def run_card(device: torch.device, **more) -> dict:
+    """Where and how a result came about, JSON-ready; `more` adds seconds, budget, seed, …"""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    return {
+        "commit": commit(),
+        "when": paths.now(),
+        "versions": {**versions, "numpy": np.__version__},
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        **more,
+    }

@@ -1,0 +1,104 @@
+"""Where things lie: the workbook, a stage's folder, and files that are written whole or not at all."""
+
+import csv
+import json
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "outputs" / "reference"
+
+
+def repository() -> str:
+    """Address of the public repository, as pyproject.toml states it."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+
+def stage(name: str, out_root: str | Path = "outputs") -> Path:
+    """Folder of a stage's results, made if it isn't there; `out_root` counts from the workbook's root."""
+    folder = ROOT / out_root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def need(stage_name: str, name: str, out_root: str | Path = "outputs", *, reference: bool = False) -> Path:
+    """Path of a file that an earlier notebook wrote.
+
+    reference: take the kept copy in outputs/reference/ where the notebook wasn't run.
+    Raises FileNotFoundError that says which notebook to run.
+    """
+    path = ROOT / out_root / stage_name / name
+    if path.exists():
+        return path
+    if reference and (REFERENCE / stage_name / name).exists():
+        return REFERENCE / stage_name / name
+    raise FileNotFoundError(f"{path} is missing. Run notebooks/{stage_name}.ipynb first, or: make {stage_name[:2]}")
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)  # mkstemp makes private files; results get the user's usual permissions
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN."""
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """The dictionary in a JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def write_csv(path: str | Path, table) -> None:
+    """Write a pandas table without its index, line ends the same on every system."""
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def save_figure(figure, path: str | Path) -> None:
+    """Write a matplotlib figure as PNG; the same figure gives the same bytes."""
+    with whole(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+
+
+def add_line(path: str | Path, row: dict) -> None:
+    """Append one row to a CSV that is a log; the header is written with the first row."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as stream:
+        writer = csv.DictWriter(stream, row, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def now() -> str:
+    """This moment in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def results(out_root: str | Path, name: str = "metrics.json") -> Iterable[Path]:
+    """Every file of that name in the stages below `out_root`, in order; kept references aside."""
+    folder = ROOT / out_root
+    return sorted(path for path in folder.glob(f"[0-9][0-9]_*/**/{name}"))

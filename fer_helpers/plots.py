@@ -1,0 +1,196 @@
+"""Arrays in, Figure out. One style for all; nothing here shows, saves or seeds.
+
+Every figure takes `title`, the finding in a sentence, and `caption`, the data set and the number of faces
+(`Faces.caption`); a demonstration on drawn faces is marked in the caption's colour.
+"""
+
+from functools import wraps
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from fer_helpers.faces import EMOTIONS
+
+COLOURS = dict(zip(EMOTIONS, sns.color_palette("colorblind", len(EMOTIONS)), strict=True))
+BLUE, ORANGE, GREEN, RED, *_ = sns.color_palette("colorblind")
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def styled(draw):
+    """Draw in the workbook's style, then put title and caption; matplotlib's own settings are left as they were."""
+
+    @wraps(draw)
+    def wrapper(*args, title: str, caption: str, **options):
+        with plt.rc_context(STYLE):
+            figure = draw(*args, **options)
+            figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12.5, wrap=True)
+            colour = RED if "DEMONSTRATION" in caption else "0.35"
+            figure.supxlabel(caption, x=0.01, ha="left", fontsize=9.5, color=colour)
+            figure.draw_without_rendering()  # settles the layout while the style holds
+        plt.close(figure)  # pyplot would keep it alive and show it a second time
+        return figure
+
+    return wrapper
+
+
+@styled
+def bars(series: dict, *, ylabel: str, ticks=EMOTIONS, form: str = "{:,.0f}"):
+    """Bars beside each other. series: name -> (K,) heights; ticks: (K,) names; form: of the numbers on top."""
+    figure, axes = plt.subplots(figsize=(8, 4.2))
+    wide = 0.8 / len(series)
+    for k, (name, heights) in enumerate(series.items()):
+        place = np.arange(len(heights)) + (k - (len(series) - 1) / 2) * wide
+        alone = len(series) == 1 and len(heights) == len(EMOTIONS)
+        colours = list(COLOURS.values()) if alone else sns.color_palette("colorblind")[k]
+        drawn = axes.bar(place, heights, wide * 0.94, label=name, color=colours)
+        axes.bar_label(drawn, [form.format(height) for height in heights], fontsize=9, padding=1)
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_ylabel(ylabel)
+    axes.grid(axis="y")
+    if len(series) > 1:
+        axes.legend()
+    return figure
+
+
+@styled
+def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey: bool = True):
+    """Pictures in rows. images: (N, H, W), or None for a free place. titles: (N,) str. edges: (N,) colour or None.
+
+    heats: (N, H, W) in [0, 1], laid over the pictures. grey: scale from 0 to 255; False fits it to each picture.
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, 1.5 * rows + 0.9), squeeze=False)
+    for place in axes.flat:
+        place.set_axis_off()
+    for k, (place, image) in enumerate(zip(axes.flat, images, strict=False)):
+        if image is None:
+            continue
+        place.set_axis_on()
+        place.set(xticks=[], yticks=[])
+        place.imshow(np.asarray(image), cmap="gray", **({"vmin": 0, "vmax": 255} if grey else {}))
+        if heats is not None and heats[k] is not None:
+            place.imshow(np.asarray(heats[k]), cmap="inferno", alpha=0.5, vmin=0, vmax=1)
+        edge = edges[k] if edges is not None else None
+        place.spines[:].set(visible=edge is not None, color=edge, linewidth=3)
+        if titles is not None:
+            place.set_title(titles[k], fontsize=8.5, color=edge or "black", pad=3)
+    return figure
+
+
+@styled
+def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str, share: bool = False):
+    """Heat map with numbers. values: (R, C); share: colour and write each row's percentages instead of counts."""
+    values = np.asarray(values)
+    shown = 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1) if share else values
+    figure, axes = plt.subplots(figsize=(1.5 + 0.85 * len(columns), 1.6 + 0.55 * len(rows)))
+    label = "% of the row" if share else "count"
+    style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ".0f" if share else ",.0f"}
+    sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws={"label": label}, **style)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.tick_params(axis="y", rotation=0)
+    axes.tick_params(axis="x", rotation=30)
+    return figure
+
+
+@styled
+def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool = False):
+    """Lines over epochs. series: name -> (E,) values from epoch 1; kept: the epoch whose weights were kept."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.2))
+    for (name, values), style in zip(series.items(), ("-", "--", ":", "-."), strict=False):
+        values = np.asarray(values) * (100 if percent else 1)
+        axes.plot(np.arange(1, len(values) + 1), values, style, marker=".", label=name, linewidth=2)
+    if kept is not None:
+        axes.axvline(kept, color="0.5", linewidth=1)
+        axes.annotate(
+            f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), fontsize=9, color="0.35", ha="right", va="bottom"
+        )
+    axes.set(xlabel="epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid()
+    axes.legend()
+    return figure
+
+
+@styled
+def histogram(
+    series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line: float | None = None, log: bool = False
+):
+    """Outlines of histograms. series: name -> (N,) values; line: a threshold to draw in."""
+    figure, axes = plt.subplots(figsize=(7.5, 4))
+    edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in series.values()]), bins)
+    for name, values in series.items():
+        colour = {"color": COLOURS[name]} if name in COLOURS else {}
+        axes.hist(values, edges, histtype="step", linewidth=2, label=name, density=ylabel == "density", **colour)
+    if line is not None:
+        axes.axvline(line, color=RED, linestyle="--")
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axes.grid(axis="y")
+    if len(series) > 1:
+        axes.legend(fontsize=9)
+    return figure
+
+
+@styled
+def intervals(rows: list, *, xlabel: str, chance: float | None = None):
+    """Points with intervals, a row a model. rows: (name, {part: (value, low, high)}) in per cent; chance: a line."""
+    figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
+    named = list(dict.fromkeys(part for _, values in rows for part in values))
+    for k, part in enumerate(named):
+        place = [row + (k - (len(named) - 1) / 2) * 0.22 for row in range(len(rows))]
+        there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
+        y, middle, low, high = np.array(there).T
+        marker = "osD^"[k % 4]
+        axes.errorbar(middle, y, xerr=[middle - low, high - middle], fmt=marker, capsize=3, label=part)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    if chance is not None:
+        axes.axvline(chance, color="0.5", linestyle=":", label="always the commonest emotion")
+    axes.set(xlabel=xlabel)
+    axes.grid(axis="x")
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=4)
+    return figure
+
+
+@styled
+def scatter(points: list, *, xlabel: str, ylabel: str):
+    """Named points. points: dicts with x, y, name, group (its colour) and hollow (True draws an open marker)."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.5))
+    groups = list(dict.fromkeys(point["group"] for point in points))
+    for point in points:
+        colour = sns.color_palette("colorblind")[groups.index(point["group"])]
+        face = "none" if point["hollow"] else colour
+        axes.scatter(point["x"], point["y"], s=90, facecolors=face, edgecolors=[colour], linewidths=2, zorder=3)
+        axes.annotate(point["name"], (point["x"], point["y"]), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
+    axes.margins(0.25)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid()
+    return figure
+
+
+@styled
+def reliability(models: dict, *, bins: int = 10):
+    """Accuracy against confidence in equal-width bins. models: name -> (probs (N, 7), labels (N,))."""
+    figure, axes = plt.subplots(figsize=(6, 5.2))
+    axes.plot([0, 100], [0, 100], color="0.6", linestyle=":", label="as right as sure")
+    for (name, (probs, labels)), marker in zip(models.items(), "osD^v<>P" * 9, strict=False):
+        confidence, right = 100 * probs.max(axis=1), 100.0 * (probs.argmax(axis=1) == labels)
+        place = np.minimum((confidence * bins / 100).astype(int), bins - 1)
+        count = np.bincount(place, minlength=bins)
+        there = count >= 10  # fewer faces say nothing
+        mean = lambda values: (np.bincount(place, values, bins) / np.maximum(count, 1))[there]  # noqa: E731, B023
+        axes.plot(mean(confidence), mean(right), marker=marker, label=name)
+    axes.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
+    axes.grid()
+    axes.legend(fontsize=9)
+    return figure

@@ -1,0 +1,169 @@
+"""What is told from results: a model scored again, the kept reference, the numbers in the README, the address."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from fer_helpers import paths
+
+# Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
+KEPT = (
+    "metrics.json",
+    "history.csv",
+    "leaderboard.csv",
+    "train_distribution.png",
+    "test_distribution.png",
+    "brightness_contrast.png",
+    "similarity.png",
+    "conflicts.png",
+    "leakage.png",
+    "loss_curve.png",
+    "accuracy_curve.png",
+    "confusion_matrix.png",
+    "confusion_matrix_train.png",
+    "comparison.png",
+    "class_average.png",
+    "sanity.png",
+    "leaderboard.png",
+    "reliability.png",
+)
+GIVEN_AWAY = "03_baseline_cnn/baseline.safetensors"  # the weights that users get before they trained any
+README = paths.ROOT / "README.md"
+
+
+def evaluate(model: str, data: str, out_root: str) -> None:
+    """Score a model file on val and test: print the table, write `<out_root>/evaluate/<model>.json`, log the opening."""
+    from fer_helpers import cleaning, machine, models, scoring, sources, training
+
+    network = models.load(model).to(machine.pick_device())
+    everyone = sources.load(data)
+    if everyone.drawn != (network.card["metrics"]["data"]["kind"] == "synthetic"):
+        print("Careful: the model learnt from other faces than these (drawn or photographed).")
+    judged = everyone.part("val", "test")
+    manifest = cleaning.read(everyone, out_root)
+    copied = cleaning.has_training_copy(manifest)[everyone.split != "train"]
+    name = Path(model).stem
+    probs = training.open_test(network, judged, stage="evaluate", name=name, out_root=out_root)
+    parts = scoring.parts(judged, probs, copied)
+    keys = ["n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "balanced_accuracy", "ece"]
+    print(pd.DataFrame({part: {key: each[key] for key in keys} for part, each in parts.items() if each}).T.to_string())
+    run = machine.run_card(machine.pick_device())
+    written = paths.stage("evaluate", out_root) / f"{name}.json"
+    paths.write_json(written, {"stage": "evaluate", "model": name, "data": judged.card(), **parts, "run": run})
+    print(f"written to {written}")
+
+
+def keep_reference(out_root: Path, drawn_root: Path) -> None:
+    """Copy what may be given away of a run on the real data, and the executed notebooks of a run on drawn faces.
+
+    Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
+    """
+    card = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
+    if card["kind"] != "fer2013":
+        raise ValueError(f"The reference is made from FER-2013, not from '{card['source']}': give DATA= the real data.")
+    for old in [*paths.REFERENCE.glob("[0-9][0-9]_*"), paths.REFERENCE / "notebooks"]:
+        shutil.rmtree(old, ignore_errors=True)
+    for path in sorted(Path(out_root).glob("[0-9][0-9]_*/**/*")):
+        if path.name in KEPT:
+            copy_whole(path, paths.REFERENCE / path.relative_to(out_root))
+    for path in sorted(Path(drawn_root).glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
+        copy_whole(path, paths.REFERENCE / "notebooks" / path.name)
+    manifest = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
+    removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
+    paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
+    log = Path(out_root) / "test_openings.csv"
+    copy_whole(log, paths.REFERENCE / log.name)
+    from fer_helpers import models
+
+    network = models.load(Path(out_root) / GIVEN_AWAY)
+    card = {key: value for key, value in network.card.items() if key == "metrics"}
+    models.save(network, paths.REFERENCE / GIVEN_AWAY, half=True, **card)
+
+
+def copy_whole(path: Path, target: Path) -> None:
+    """Copy a file; the target is written whole or not at all."""
+    with paths.whole(target) as temporary:
+        shutil.copyfile(path, temporary)
+
+
+def readme() -> None:
+    """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
+    text = README.read_text()
+    for name, block in {"results": results_table(), "cleaning": cleaning_lines(), "badges": badges()}.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
+        text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
+    with paths.whole(README) as temporary:
+        temporary.write_text(text)
+
+
+def results_table() -> str:
+    """The leaderboard of the reference as Markdown, order of val."""
+    table = pd.read_csv(paths.REFERENCE / "09_results" / "leaderboard.csv")
+    lines = [
+        "| model | PrivateTest (95 % interval) | both parts | without copies | macro-F1 | disgust found | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in table.itertuples():
+        interval = f"**{row.test_accuracy:.1%}** ({row.test_low:.1%} to {row.test_high:.1%})"
+        lines.append(
+            f"| {row.model.replace('_', ' ')}, {row.epochs} epochs | {interval} | {row.test_7178_accuracy:.1%} "
+            f"| {row.test_without_copies_accuracy:.1%} | {row.test_macro_f1:.1%} | {row.test_recall_disgust:.0%} "
+            f"| {row.seconds / 60:.0f} |"
+        )
+    machine = table.device.iloc[0].split(": ", 1)[-1]
+    openings = len(pd.read_csv(paths.REFERENCE / "test_openings.csv"))
+    told = f"Budget `{table.budget.iloc[0]}` on a CPU ({machine}), chosen on PublicTest; PrivateTest was opened "
+    return "\n".join([*lines, "", f"{told}{openings} times for this table, once a model."])
+
+
+def cleaning_lines() -> str:
+    """What notebook 02 counted on FER-2013, in sentences."""
+    found = paths.read_json(paths.REFERENCE / "02_cleaning" / "metrics.json")
+    counts, leaked, exact = found["data"]["counts"], found["with_copy_in_training"], found["exact"]
+    gone = sum(found["training"].values()) - found["training"]["kept"]
+    return (
+        f"- **{leaked['test']:,} of the {counts['test']:,} PrivateTest faces ({leaked['test'] / counts['test']:.0%}) "
+        f"also stand in Training**, {exact['with_exact_twin_in_training']['test']:,} of them pixel for pixel, the others "
+        f"saved again, shifted or mirrored; of PublicTest {leaked['val']:,} ({leaked['val'] / counts['val']:.0%}).\n"
+        f"- {exact['images']:,} images are {exact['distinct']:,} distinct pictures; "
+        f"{exact['groups_with_several_labels']} pictures carry more than one label on their exact copies.\n"
+        f"- {gone:,} training images leave (copies of test and val, surplus copies, conflicts, blanks), "
+        f"{found['training']['kept']:,} stay. The list is "
+        f"[outputs/reference/02_cleaning/removed.csv](outputs/reference/02_cleaning/removed.csv)."
+    )
+
+
+def badge(notebook: Path) -> str:
+    """The Markdown of a notebook's Colab badge, at the address that pyproject.toml states."""
+    place = paths.repository().removeprefix("https://github.com/")
+    target = f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{notebook.name}"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({target})"
+
+
+def badges() -> str:
+    """A table of the notebooks with their questions and badges."""
+    lines = ["| notebook | question | open |", "|---|---|---|"]
+    for path in sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        first = "".join(json.loads(path.read_text())["cells"][0]["source"])
+        question = re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
+        lines.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {badge(path)} |")
+    return "\n".join(lines)
+
+
+def address() -> None:
+    """Carry the repository's address from pyproject.toml into every notebook (badge, clone) and the README."""
+    url = paths.repository()
+    for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
+        text = path.read_text()
+        old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
+        text = text.replace(f"/github/{old}/blob", f"/github/{url.removeprefix('https://github.com/')}/blob")
+        text = text.replace(f"https://github.com/{old}", url)
+        with paths.whole(path) as temporary:
+            temporary.write_text(text)
+    readme()
+    print(f"Notebooks and README point at {url}.")

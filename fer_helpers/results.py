@@ -1,0 +1,101 @@
+"""What a finished model leaves behind: model file, history, predictions, metrics; and how later notebooks read it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer_helpers import machine, models, paths, scoring, training
+from fer_helpers.faces import Faces
+
+
+def write(
+    out: Path, model, fit, train: Faces, judged: Faces, copied, *, name: str, config: dict, run: dict, out_root
+) -> dict:
+    """Open test once, score every part, write everything but figures into `out`; returns the metrics.
+
+    train, judged: the faces learnt from, and val and test. copied: (N,) bool for `judged`, True where raw training
+    holds a copy. config: settings as stored. run: what the run card should say beside the machine.
+    """
+    stage = out.relative_to(paths.ROOT / out_root).parts[0]
+    probs = training.open_test(model, judged, stage=stage, name=name, out_root=out_root)
+    device = next(model.parameters()).device
+    speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
+    metrics = {
+        "stage": stage,
+        "model": name,
+        "pretrained": getattr(model, "pretrained", False),
+        "weights": models.weight_count(model),
+        "data": {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}},
+        "epochs_seen": len(fit.history),
+        "kept_epoch": fit.kept["epoch"],
+        "train": scoring.scores(training.predict_proba(model, train), train.labels.cpu().numpy()),
+        **scoring.parts(judged, probs, copied),
+        "config": config,
+        "run": machine.run_card(device, precision=fit.precision, **speed, **run),
+    }
+    told = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_copies", "run")}
+    models.save(model, out / f"{name}.safetensors", metrics=told)
+    history = pd.DataFrame(fit.history).round(5)
+    paths.write_csv(out / "history.csv", history)
+    labels = judged.labels.cpu().numpy()
+    write_predictions(out / "predictions.npz", names=judged.names, labels=labels, split=judged.split, probs=probs)
+    paths.write_json(out / "metrics.json", metrics)
+    return metrics
+
+
+def write_predictions(path: Path, **arrays) -> None:
+    """Write names, labels, split and probs (N, 7) float32 of val and test."""
+    with paths.whole(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def read_predictions(path: Path) -> dict:
+    """names (N,), labels (N,), split (N,) and probs (N, 7) of a finished model."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def settings(cfg, augment=None, **more) -> dict:
+    """Settings of a training, JSON-ready."""
+    return {**asdict(cfg), "augment": asdict(augment) if augment else None, **more}
+
+
+def all_metrics(out_root) -> tuple[list, list]:
+    """(metrics of every trained model below out_root, sentences about those left out).
+
+    Left out is what was made from other data, or with another manifest, than notebook 02's present one.
+    """
+    folder = paths.ROOT / out_root
+    found = [(path, paths.read_json(path)) for path in sorted(folder.glob("0[3-8]_*/**/metrics.json"))]
+    found = [(path, each) for path, each in found if "val" in each and "test" in each]
+    present = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
+    fitting, told = [], []
+    for path, each in found:
+        where = path.relative_to(folder).parent
+        if each["data"]["key"] != present["key"]:
+            told.append(f"{where} was made from other data ({each['data']['source']}): left out.")
+        elif (each["data"]["cleaned"] or {}).get("manifest") != (present["cleaned"] or {}).get("manifest"):
+            told.append(f"{where} was trained with another manifest than notebook 02's: left out.")
+        else:
+            fitting.append({**each, "folder": str(where)})
+    return fitting, told
+
+
+def caption(data: dict) -> str:
+    """The data set of a metrics file, for figures that are drawn from files alone."""
+    return "DEMONSTRATION on drawn faces" if data["kind"] == "synthetic" else data.get("title") or data["source"]
+
+
+def leaderboard_row(each: dict) -> dict:
+    """One line of the leaderboard from a model's metrics."""
+    row = {"model": each["model"], "data": each["data"]["source"], "demonstration": each["data"]["kind"] == "synthetic"}
+    row |= {"pretrained": each["pretrained"], "weights": each["weights"], "epochs": each["epochs_seen"]}
+    for part in ("train", "val", "test", "test_7178", "test_without_copies"):
+        row[f"{part}_accuracy"] = each[part]["accuracy"] if each[part] else None
+    low, high = each["test"]["accuracy_ci95"]
+    row |= {"test_low": low, "test_high": high}
+    row |= {f"test_{score}": each["test"][score] for score in ("loss", "macro_f1", "balanced_accuracy", "ece")}
+    row["test_recall_disgust"] = each["test"]["per_class"]["disgust"]["recall"]
+    return row | {"seconds": each["run"]["seconds"], "device": each["run"]["device"], "budget": each["run"]["budget"]}

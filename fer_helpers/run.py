@@ -1,0 +1,230 @@
+"""The command line: `python -m fer_helpers.run <command> [NAME=value ...]`, which make calls too.
+
+What is imported at the top needs nothing but a Python, even an old one: `setup` begins here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from fer_helpers import environment
+from fer_helpers.environment import ROOT, UserError
+
+NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
+COMMANDS = {  # what it does, and which variables it takes
+    "run-all": ("run the notebooks 01-05, 09, 10; those that are up to date are not run", NOTEBOOK),
+    "03": ("run one notebook, 01 to 10, and what it needs before it", NOTEBOOK),
+    "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
+    "lint": ("check the style of modules and notebooks", ""),
+    "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
+    "setup": ("build the environment, no more", ""),
+    "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA OUT"),
+    "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
+    "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
+    "clean": ("remove results, caches and compiled files", ""),
+    "help": ("show this", ""),
+}
+VARIABLES = {
+    "DATA": "a folder, zip or CSV with FER-2013; or kaggle, synthetic, auto",
+    "BUDGET": "smoke (tests), quick (CPU), full (CUDA) or auto",
+    "SEED": "a whole number: split, weights and batches follow from it",
+    "OUT": "folder of the results, outputs/ if not given",
+    "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 model=resnet18"',
+    "DEVICE": "cpu, cuda or auto",
+    "MODEL": "a model file (.safetensors)",
+    "TORCH_INDEX": f"where torch is installed from, like {environment.CPU_WHEELS}",
+}
+BUDGETS = ("auto", "smoke", "quick", "full")
+DEVICES = ("auto", "cpu", "cuda")
+KEPT = ("reference", ".gitkeep")  # what `clean` leaves in outputs/
+
+
+def main(words: list[str]) -> int:
+    """Do one command; returns the exit status. What the user can put right is told in a sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # lines come at once through a pipe too, and no console stumbles over ✓
+            stream.reconfigure(line_buffering=True, errors="replace")
+    try:
+        environment.check_python()
+        command, options = parse(words)
+        if command not in ("help", "clean"):
+            python = environment.ensure(options.get("TORCH_INDEX", ""))
+            if python == environment.python_of() and environment.place() != "own":
+                return again(python, words)
+        return do(command, options) or 0
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.code
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # what the helpers raise for the user: a missing file, data that can't be used
+        print(error, file=sys.stderr)
+        return 2
+
+
+def again(python: Path, words: list[str]) -> int:
+    """The same command with another interpreter, in this process where the system can do that."""
+    command = [str(python), "-m", "fer_helpers.run", *words]
+    if os.name != "nt":
+        os.execv(command[0], command)
+    return subprocess.run(command).returncode
+
+
+def parse(words: list[str]) -> tuple[str, dict[str, str]]:
+    """A command and its variables, by name."""
+    command, *rest = words or ["help"]
+    command = command.zfill(2) if command.isdigit() else command
+    if not re.fullmatch(r"\d\d", command) and command not in COMMANDS:
+        raise UserError(f"There is no command {command}.{close(command, COMMANDS)} All of them: make help")
+    takes = [*COMMANDS["03" if command.isdigit() else command][1].split(), "TORCH_INDEX"]
+    options = {}
+    for word in rest:
+        name, given, value = word.partition("=")
+        if not given:
+            raise UserError(f"{word} isn't NAME=value, and {command} is the only command of this call.")
+        if name not in VARIABLES:
+            raise UserError(f"There is no variable {name}.{close(name.upper(), VARIABLES)} All of them: make help")
+        if name not in takes:
+            raise UserError(f"{command} doesn't take {name}; it takes {', '.join(takes)}.")
+        if value:
+            options[name] = value
+    if "BUDGET" in takes:  # told before anything is installed
+        asked_for(options)
+        choose("BUDGET", options, BUDGETS)
+        choose("DEVICE", options, DEVICES)
+    return command, options
+
+
+def choose(name: str, options: dict[str, str], among: tuple[str, ...]) -> str:
+    """The value of a variable that knows only these values; the first of them if it isn't given."""
+    value = options.get(name, among[0])
+    if value not in among:
+        raise UserError(f"{name}={value} isn't known: choose from {', '.join(among)}.")
+    return value
+
+
+def close(word: str, known) -> str:
+    """A question, if the word is nearly one of the known ones."""
+    return "".join(f" Did you mean {match}?" for match in get_close_matches(word, list(known), 1, 0.5))
+
+
+def do(command: str, options: dict[str, str]) -> int | None:
+    """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
+    extra = shlex.split(options.get("PARAMS", ""))
+    if command == "run-all" or command.isdigit():
+        return run_notebooks(command, options)
+    if command == "test":
+        return module("pytest", *extra)
+    if command == "lab":
+        return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *extra)
+    if command == "setup":
+        return print(f"The environment is ready: {sys.executable}")
+    if command in ("lint", "clean", "help"):
+        return {"lint": lint, "clean": clean, "help": show_help}[command]()
+    from fer_helpers import report
+
+    if command == "evaluate":
+        if "MODEL" not in options:
+            raise UserError("Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors")
+        return report.evaluate(options["MODEL"], options.get("DATA", "auto"), options.get("OUT", "outputs"))
+    return report.reference(options) if command == "reference" else report.address()
+
+
+def run_notebooks(command: str, options: dict[str, str]) -> None:
+    """The main row, or one notebook and what it needs, with data and budget settled once for all of them."""
+    from fer_helpers import pipeline, sources
+
+    for name in set(NOTEBOOK.split()) & set(os.environ) - set(options):
+        print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
+    budget = budget_of(options)
+    found = sources.find(options.get("DATA", "auto"))
+    print(f"data: {found.why}\nbudget: {budget}")
+    out = str(Path(options.get("OUT", "outputs")).expanduser())
+    fixed = {"data": str(Path(found.path).resolve()) if found.path else "synthetic", "budget": budget, "out_root": out}
+    row = pipeline.Row(
+        notebooks=ROOT / "notebooks",
+        helpers=ROOT / "fer_helpers",
+        out_root=ROOT / out,
+        fixed=fixed | {name.lower(): options[name] for name in ("SEED", "DEVICE") if name in options},
+        asked=asked_for(options),
+        data_key=sources.content_key(found),
+        command=f"make {command}",
+    )
+    pipeline.walk(row, "" if command == "run-all" else command)
+
+
+def asked_for(options: dict[str, str]) -> dict[str, str]:
+    """The parameters of the notebooks that stand in PARAMS."""
+    asked = {}
+    for word in shlex.split(options.get("PARAMS", "")):
+        name, given, value = word.partition("=")
+        if not given:
+            raise UserError(f'{word} in PARAMS isn\'t name=value; write it like PARAMS="epochs=50 model=resnet18".')
+        variable = {"out_root": "OUT"}.get(name, name.upper())
+        if variable in NOTEBOOK.split():
+            raise UserError(f"Write {variable}={value} by itself, not inside PARAMS.")
+        asked[name] = value
+    return asked
+
+
+def budget_of(options: dict[str, str]) -> str:
+    """The budget, with auto settled: full where CUDA computes, quick elsewhere."""
+    if (budget := choose("BUDGET", options, BUDGETS)) != "auto":
+        return budget
+    import torch
+
+    return "full" if torch.cuda.is_available() and choose("DEVICE", options, DEVICES) in ("auto", "cuda") else "quick"
+
+
+def module(name: str, *arguments: str) -> int:
+    """Run a Python module as a program from the workbook's folder; returns its exit status."""
+    return subprocess.run([sys.executable, "-m", name, *arguments], cwd=ROOT).returncode
+
+
+def lint() -> int:
+    """Every check, also after one has failed."""
+    checks = [("ruff", "check", "."), ("ruff", "format", "--check", ".")]
+    notebooks = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    if notebooks:
+        keys = "metadata.papermill cell.metadata.papermill"
+        checks.append(("nbstripout", "--verify", "--extra-keys", keys, *notebooks))
+    return max([module(*check) for check in checks])
+
+
+def clean(root: Path = ROOT) -> None:
+    """Remove what can be made again, and say how much that was."""
+    outputs = root / "outputs"
+    doomed = [path for path in outputs.glob("*") if path.name not in KEPT and not path.name.startswith("README")]
+    doomed += [path for name in (".cache", ".pytest_cache", ".ruff_cache") for path in root.glob(name)]
+    doomed += [path for folder in ("fer_helpers", "tests") for path in root.glob(f"{folder}/**/__pycache__")]
+    for path in doomed:
+        files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        print(f"removed {path.relative_to(root)}: {size:.1f} MB")
+    print(f"The environment stays; to remove it too: delete {root / '.venv'}")
+
+
+def show_help() -> None:
+    """Commands and variables."""
+    print("make <command> [NAME=value ...], or without make: python -m fer_helpers.run <command> [NAME=value ...]\n")
+    for name, (what, takes) in COMMANDS.items():
+        print(f"  {name:<10} {what}" + (f" ({takes})" if takes else ""))
+    print("\nVariables")
+    for name, what in VARIABLES.items():
+        print(f"  {name:<12} {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""What saved probabilities are worth: scores with intervals, paired comparisons. No network is needed here."""
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+
+from fer_helpers.faces import EMOTIONS, Faces
+
+
+def accuracy_interval(right: int, count: int, level: float = 0.95) -> list:
+    """[low, high] of an accuracy: the percentile bootstrap over faces, taken to infinitely many resamples.
+
+    Drawing `count` faces with replacement makes the number of right ones binomial, so no random numbers are needed.
+    """
+    tails = (1 - level) / 2
+    return [round(float(stats.binom.ppf(q, count, right / count)) / count, 4) for q in (tails, 1 - tails)]
+
+
+def calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error in [0, 1]: mean gap between confidence and accuracy over equal-width bins.
+
+    probs: (N, 7). labels: (N,). Source: Guo et al., "On Calibration of Modern Neural Networks" (2017).
+    """
+    confidence, right = probs.max(axis=1), probs.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(place, right - confidence.astype(float), minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def scores(probs: np.ndarray, labels: np.ndarray) -> dict:
+    """Every score of one part, JSON-ready: n, accuracy with its 95 % interval, loss, F1s, balanced accuracy, ECE.
+
+    probs: (N, 7) float, rows sum to 1. labels: (N,) int. An emotion that has no face counts in no mean over emotions.
+    `per_class`: precision, recall, f1 and faces of each emotion.
+    """
+    probs, labels = np.asarray(probs, dtype=np.float64), np.asarray(labels)
+    if len(labels) == 0:
+        raise ValueError("There is no face to score: the part is empty.")
+    guess = probs.argmax(axis=1)
+    right = int((guess == labels).sum())
+    each = metrics.precision_recall_fscore_support(labels, guess, labels=range(len(EMOTIONS)), zero_division=0.0)
+    precision, recall, f1, support = each
+    there = support > 0
+    return {
+        "n": len(labels),
+        "accuracy": round(right / len(labels), 4),
+        "accuracy_ci95": accuracy_interval(right, len(labels)),
+        "loss": round(float(-np.log(probs[np.arange(len(labels)), labels].clip(1e-12)).mean()), 4),
+        "macro_f1": round(float(f1[there].mean()), 4),
+        "weighted_f1": round(float((f1 * support).sum() / support.sum()), 4),
+        "balanced_accuracy": round(float(recall[there].mean()), 4),
+        "ece": round(calibration_error(probs, labels), 4),
+        "per_class": {
+            emotion: {
+                "precision": round(float(precision[k]), 4),
+                "recall": round(float(recall[k]), 4),
+                "f1": round(float(f1[k]), 4),
+                "n": int(support[k]),
+            }
+            for k, emotion in enumerate(EMOTIONS)
+        },
+    }
+
+
+def parts(people: Faces, probs: np.ndarray, copied: np.ndarray) -> dict:
+    """Scores of val, test, test_7178 (both test parts together) and test_without_copies.
+
+    people: val and test faces. probs: (N, 7). copied: (N,) bool, True where raw training holds a copy of the face.
+    test_7178 is null where the split isn't the official one, a part without faces likewise.
+    """
+    labels, test = people.labels.numpy(), people.split == "test"
+    chosen = {
+        "val": people.split == "val",
+        "test": test,
+        "test_7178": np.full(len(test), people.source.get("official_split", True)),
+        "test_without_copies": test & ~copied,
+    }
+    return {name: scores(probs[which], labels[which]) if which.any() else None for name, which in chosen.items()}
+
+
+def confusion(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(7, 7) int, faces of the row's emotion that were taken for the column's."""
+    return metrics.confusion_matrix(labels, probs.argmax(axis=1), labels=range(len(EMOTIONS)))
+
+
+def most_confused(matrix: np.ndarray, most: int = 3) -> list:
+    """[(true emotion, taken for, share of the true emotion's faces), …], the largest shares first."""
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(share, 0)
+    best = np.argsort(share, axis=None)[::-1][:most]
+    return [(EMOTIONS[i // 7], EMOTIONS[i % 7], float(share.flat[i])) for i in best]
+
+
+def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> float:
+    """Exact two-sided p-value that two models are equally often right on the same faces; (N,) bool each."""
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def paired_difference(right_a: np.ndarray, right_b: np.ndarray, *, seed: int = 0, resamples: int = 10_000) -> dict:
+    """Accuracy of a minus that of b on the same faces, with its 95 % bootstrap interval.
+
+    right_a, right_b: (N,) bool. returns: difference, ci95, p (McNemar), and `verdict`: a better, b better, not decided.
+    """
+    gain = right_a.astype(int) - right_b.astype(int)  # -1, 0 or 1 a face
+    count = len(gain)
+    share = [(gain == value).mean() for value in (-1, 0, 1)]
+    drawn = np.random.default_rng(seed).multinomial(count, share, size=resamples)
+    low, high = np.quantile((drawn[:, 2] - drawn[:, 0]) / count, [0.025, 0.975])
+    verdict = "a better" if low > 0 else "b better" if high < 0 else "not decided"
+    interval = [round(float(low), 4), round(float(high), 4)]
+    p = mcnemar(right_a, right_b)
+    return {"difference": round(float(gain.mean()), 4), "ci95": interval, "p": p, "verdict": verdict}

@@ -1,0 +1,94 @@
+"""The data type, and what becomes of pixels on their way into a network."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fer_helpers import faces
+from fer_helpers.faces import Faces, Preprocess, batches, grey_square, pixel_sha256
+
+
+def some(count=10):
+    images = torch.arange(count * 48 * 48, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(count, 48, 48)
+    labels = torch.arange(count) % 7
+    split = np.array(["train", "val", "test", "train", "train"] * 10)[:count]
+    return Faces(images, labels, split, np.array([f"face_{k}" for k in range(count)]), {"kind": "folder"})
+
+
+def test_select_takes_masks_and_indices_and_keeps_rows_together():
+    people = some()
+    by_mask = people.select(np.arange(10) % 2 == 1)
+    by_index = people.select([1, 3, 5, 7, 9])
+    for chosen in (by_mask, by_index):
+        assert list(chosen.names) == ["face_1", "face_3", "face_5", "face_7", "face_9"]
+        assert torch.equal(chosen.images, people.images[1::2]) and torch.equal(chosen.labels, people.labels[1::2])
+
+
+def test_part_counts_and_join():
+    people = some()
+    assert list(people.part("val").names) == ["face_1", "face_6"]
+    assert people.counts().tolist() == [2, 2, 2, 1, 1, 1, 1]
+    both = people.part("val").join(people.part("test"))
+    assert len(both) == 4 and set(both.split) == {"val", "test"}
+
+
+def test_emotions_are_in_the_order_that_folders_give():
+    assert list(faces.EMOTIONS) == sorted(faces.EMOTIONS) and len(faces.EMOTIONS) == 7
+
+
+def test_preprocess_has_exact_numbers():
+    images = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
+    out = Preprocess(size=2, mean=(0.5,), std=(0.25,))(images)
+    assert torch.allclose(out, torch.tensor([[[[-2.0, 2.0], [-1.2, -0.4]]]]))
+
+
+def test_preprocess_repeats_grey_for_three_channels_and_enlarges():
+    out = Preprocess(96, 3, (0.4, 0.5, 0.6), (0.2, 0.25, 0.5))(torch.full((2, 48, 48), 255, dtype=torch.uint8))
+    assert out.shape == (2, 3, 96, 96)
+    assert torch.allclose(out[0, :, 0, 0], torch.tensor([3.0, 2.0, 0.8]))
+
+
+def test_batches_cover_every_face_once_and_follow_the_generator():
+    people = some()
+    seen = torch.cat([images[:, 0, 0] for images, _ in batches(people, 3, generator=torch.Generator().manual_seed(1))])
+    assert sorted(seen.tolist()) == sorted(people.images[:, 0, 0].tolist())
+    again = torch.cat([images[:, 0, 0] for images, _ in batches(people, 3, generator=torch.Generator().manual_seed(1))])
+    assert torch.equal(seen, again)
+    assert [len(labels) for _, labels in batches(people, 4)] == [4, 4, 2]
+
+
+def test_fingerprint_is_equal_only_for_equal_pixels():
+    images = np.zeros((3, 48, 48), dtype=np.uint8)
+    images[2, 5, 5] = 1
+    one, two, three = pixel_sha256(images)
+    assert one == two != three
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "1", "I;16", "LA"])
+def test_any_mode_becomes_a_grey_square(mode):
+    picture = Image.new("L", (500, 300), 200).convert("I").convert("I;16") if mode == "I;16" else None
+    picture = picture or Image.new("L", (500, 300), 200).convert(mode)
+    grey = grey_square(picture)
+    assert grey.shape == (48, 48) and grey.dtype == np.uint8
+    if mode in ("L", "RGB", "RGBA", "LA"):
+        assert (grey == 200).all()
+
+
+def test_sixteen_bits_keep_their_upper_eight():
+    deep = Image.fromarray((np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) % 256) * 256 + 17)
+    assert np.array_equal(grey_square(deep), (np.arange(48 * 48).reshape(48, 48) % 256).astype(np.uint8))
+
+
+def test_transparent_parts_are_white_and_the_centre_is_kept():
+    picture = Image.new("RGBA", (96, 48), (0, 0, 0, 0))
+    assert (grey_square(picture) == 255).all()
+    wide = np.zeros((48, 144), dtype=np.uint8)
+    wide[:, 48:96] = 99
+    assert (grey_square(Image.fromarray(wide)) == 99).all()
+
+
+def test_caption_marks_drawn_faces():
+    people = some()
+    assert "DEMONSTRATION" in Faces(**{**vars(people), "source": {"kind": "synthetic"}}).caption()
+    assert "DEMONSTRATION" not in people.caption() and "10 faces" in people.caption()

@@ -1,0 +1,130 @@
+"""Networks, their files, and where ImageNet's weights come from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+
+from fer_helpers import models
+from fer_helpers.faces import EMOTIONS
+
+
+def test_the_baseline_has_the_weights_that_are_told():
+    model = models.build("baseline")
+    assert models.weight_count(model) == 1_145_351
+    assert model(model.preprocess(torch.zeros(2, 48, 48, dtype=torch.uint8))).shape == (2, 7)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
+def test_transfer_networks_and_their_grad_cam_layer(backbone):
+    model = models.build("transfer", backbone=backbone).eval()
+    shapes = []
+    handle = model.cam_layer.register_forward_hook(lambda *given: shapes.append(given[2].shape))
+    out = model(model.preprocess(torch.zeros(1, 48, 48, dtype=torch.uint8)))
+    handle.remove()
+    assert out.shape == (1, 7) and shapes[0][2:] == (6, 6)
+
+
+def test_a_model_file_gives_back_the_same_network(tmp_path):
+    torch.manual_seed(3)
+    model = models.build("baseline", dropout=0.1).eval()
+    models.save(model, tmp_path / "m.safetensors", metrics={"test": {"accuracy": 0.5}})
+    again = models.load(tmp_path / "m.safetensors")
+    faces = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8)
+    assert torch.equal(model(model.preprocess(faces)), again(again.preprocess(faces)))
+    assert again.card["metrics"]["test"]["accuracy"] == 0.5 and again.preprocess == model.preprocess
+    assert tuple(again.card["emotions"]) == EMOTIONS and again.card["arguments"] == {"dropout": 0.1}
+    models.save(model, tmp_path / "half.safetensors", half=True)
+    half = models.load(tmp_path / "half.safetensors")
+    assert next(half.parameters()).dtype == torch.float32
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "m.safetensors").stat().st_size
+    assert np.allclose(half(half.preprocess(faces)).detach(), model(model.preprocess(faces)).detach(), atol=1e-2)
+
+
+def test_bad_model_files_are_told_apart(tmp_path):
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(FileNotFoundError, match="no model file"):
+        models.load(path)
+    models.save(models.build("baseline"), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        models.load(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        models.load(path)
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="not of this workbook"):
+        models.load(path)
+    card = {"architecture": "baseline", "arguments": {}, "emotions": EMOTIONS, "input": vars(models.Preprocess())}
+    safetensors.torch.save_file(models.build("head").state_dict(), path, metadata={"fer": json.dumps(card)})
+    with pytest.raises(ValueError, match="weights of another network than 'baseline'"):
+        models.load(path)
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata={"fer": json.dumps(card | {"architecture": "x"})})
+    with pytest.raises(ValueError, match="no architecture 'x'"):
+        models.load(path)
+    mixed = json.dumps(card | {"emotions": EMOTIONS[::-1]})
+    safetensors.torch.save_file(models.build("baseline").state_dict(), path, metadata={"fer": mixed})
+    with pytest.raises(ValueError, match="names its outputs"):
+        models.load(path)
+
+
+def cache(monkeypatch, tmp_path, backbone="resnet18"):
+    """The place where torchvision looks for a backbone's weights, in an empty cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = Path(models.torchvision.models.get_model_weights(backbone).DEFAULT.url).name
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder / file
+
+
+def test_without_internet_the_sentence_names_file_and_folder(monkeypatch, tmp_path):
+    place = cache(monkeypatch, tmp_path)
+
+    def refused(*_, **__):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", refused)
+    with pytest.raises(ConnectionError) as caught:
+        models.pretrained("resnet18")
+    assert place.name in str(caught.value) and str(place.parent) in str(caught.value)
+
+
+def test_weights_in_the_cache_are_used(monkeypatch, tmp_path):
+    place = cache(monkeypatch, tmp_path)
+    torch.manual_seed(5)
+    source = torchvision.models.resnet18()
+    torch.save(source.state_dict(), place)
+    model = models.pretrained("resnet18")
+    assert model.pretrained and model.recipe["arguments"]["pretrained"] is True
+    assert torch.equal(model.features[0].weight, source.conv1.weight)
+    assert torch.equal(model.features[7][1].bn2.running_var, source.layer4[1].bn2.running_var)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", None])
+def test_a_damaged_weights_file_is_refused(monkeypatch, tmp_path, content):
+    place = cache(monkeypatch, tmp_path)
+    if content is None:
+        torch.save(torchvision.models.resnet18().state_dict(), place)
+        content = place.read_bytes()[:100_000]
+    place.write_bytes(content)
+    with pytest.raises(ValueError, match="not a complete weights file") as caught:
+        models.pretrained("resnet18")
+    assert str(place) in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):
+    torch.save({"conv1.weight": torch.zeros(1)}, cache(monkeypatch, tmp_path))
+    with pytest.raises(ValueError, match="other weights than"):
+        models.pretrained("resnet18")
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(ValueError, match="choose one of baseline"):
+        models.build("resnet")
+    with pytest.raises(ValueError, match="choose resnet18 or vgg16"):
+        models.build("transfer", backbone="resnet50")

@@ -1,0 +1,282 @@
+"""The row of notebooks, tried with throwaway notebooks: what runs, what runs again, and what a failure leaves."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import nbformat
+import pytest
+
+from fer_helpers import execution, paths, pipeline
+from fer_helpers.environment import UserError
+
+PARAMETERS = 'data: str = "auto"\nbudget: str = "auto"\nout_root: str = "outputs"\nseed: int = 0\n'
+START = "from pathlib import Path\nout = Path(out_root) / stage\nout.mkdir(parents=True, exist_ok=True)"
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def notebook(row, stem, *cells, reads=(), parameters=""):
+    """Write a notebook whose cells may use `out`, the folder of its results."""
+    code = nbformat.v4.new_code_cell
+    first = code(PARAMETERS + parameters, metadata={"tags": ["parameters"]})
+    heading = nbformat.v4.new_markdown_cell("## The heart of it")
+    made = [first, code(f"stage = {stem!r}\n{START}"), heading, *map(code, cells)]
+    book = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": KERNEL, "fer": {"reads": list(reads)}})
+    nbformat.write(book, row.notebooks / f"{stem}.ipynb")
+
+
+IMPORT = 'import sys\nsys.path.insert(0, "..")\nfrom toolbox import tool\n'
+FIRST = IMPORT + 'print("counting", seed)\n(out / "count.txt").write_text("7")'
+SECOND = '(out / "sum.txt").write_text((Path(out_root) / "01_first/count.txt").read_text() + str(factor))'
+
+
+@pytest.fixture
+def row(tmp_path):
+    """Two notebooks, the second reads the first, and a package of helpers of their own."""
+    made = pipeline.Row(tmp_path / "notebooks", tmp_path / "toolbox", tmp_path / "out put", data_key="key")
+    made = replace(made, fixed={"data": "synthetic", "budget": "smoke", "out_root": str(made.out_root)})
+    made.notebooks.mkdir()
+    made.helpers.mkdir()
+    (made.helpers / "tool.py").write_text("from . import deep\n\n\ndef use():\n    return deep.number\n")
+    (made.helpers / "deep.py").write_text("number = 1\n")
+    notebook(made, "01_first", FIRST)
+    notebook(
+        made, "02_second", SECOND, reads=["01_first/count.txt"], parameters="factor: float = 1\nfast: bool = False"
+    )
+    return made
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Names of the notebooks that run, without starting a kernel for them: each writes what its real run would."""
+    ran = []
+
+    def pretend(path, folder, parameters, aside, command):
+        ran.append(path.stem)
+        (folder / path.name).write_text("{}")
+        (folder / ("count.txt" if path.stem == "01_first" else "sum.txt")).write_text(str(parameters.get("count", 7)))
+        return 200.0
+
+    monkeypatch.setattr(execution, "run", pretend)
+    return ran
+
+
+def again(row, ran, goal=""):
+    """What a further call runs."""
+    ran.clear()
+    pipeline.walk(row, goal)
+    return list(ran)
+
+
+def test_the_row_runs_in_order_then_has_nothing_to_do(row, capsys):
+    pipeline.walk(row)
+    said = capsys.readouterr().out
+    assert re.search(
+        r"\[1/2\] 01_first \(next: 02_second\)\n {6}counting 0\n {6}done in 0:\d\d\n\[2/2\] 02_second\n", said
+    )
+    assert (row.out_root / "02_second/sum.txt").read_text() == "71"
+    executed = nbformat.read(row.out_root / "01_first/01_first.ipynb", as_version=4)
+    assert executed.cells[-1].execution_count == 4
+    facts = paths.read_json(row.out_root / "01_first/receipt.json")["facts"]
+    assert facts["parameter budget"] == "smoke" and facts["the data"] == "key" and "helper deep.py" in facts
+    assert not list(row.out_root.rglob("running.ipynb"))
+    pipeline.walk(row)
+    assert capsys.readouterr().out == "nothing to do: 2 notebooks are up to date\n"
+
+
+def test_the_kernel_is_this_interpreter(row, monkeypatch, tmp_path):
+    spec = tmp_path / "user" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["/nowhere/python"], "display_name": "another", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "user"))
+    notebook(row, "01_first", 'import sys\n(out / "python.txt").write_text(sys.executable)')
+    pipeline.walk(row, "01")
+    assert (row.out_root / "01_first/python.txt").read_text() == sys.executable
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "user")
+
+
+def test_a_changed_parameter_is_named_and_only_its_stage_runs(row, counted, capsys):
+    again(row, counted)
+    changed = replace(row, asked={"factor": "2.5"})
+    assert again(changed, counted) == ["02_second"]  # 01_first has no factor
+    assert "02_second runs again: parameter factor changed (1 -> 2.5), about 3 min last time" in capsys.readouterr().out
+    assert again(replace(row, asked={"factor": "2.50"}), counted) == []
+
+
+def test_what_is_downstream_runs_only_if_what_it_reads_changed(row, counted):
+    again(row, counted)
+    assert again(replace(row, asked={"seed": "3"}), counted) == ["01_first", "02_second"]  # both have a seed
+    notebook(row, "01_first", FIRST + "\n")
+    assert again(replace(row, asked={"seed": "3"}), counted) == ["01_first"]  # wrote the same bytes
+    notebook(row, "01_first", FIRST, parameters="count: int = 7")
+    assert again(replace(row, asked={"seed": "3", "count": "8"}), counted) == ["01_first", "02_second"]
+
+
+def test_a_helper_counts_by_what_it_does(row, counted, capsys):
+    again(row, counted)
+    (row.helpers / "deep.py").write_text("# said better\nnumber   =   1\n")
+    assert again(row, counted) == []
+    (row.helpers / "deep.py").write_text("number = 2\n")
+    assert again(row, counted) == ["01_first"]  # through tool.py; 02_second uses neither
+    assert "01_first runs again: helper deep.py changed" in capsys.readouterr().out
+
+
+def test_other_data_run_everything(row, counted):
+    again(row, counted)
+    moved = replace(row, fixed=row.fixed | {"data": "another/place"})
+    assert again(moved, counted) == []
+    assert again(replace(row, data_key="other"), counted) == ["01_first", "02_second"]
+
+
+def test_a_deleted_or_damaged_output_is_made_again(row, counted):
+    again(row, counted)
+    (row.out_root / "02_second/sum.txt").unlink()
+    assert again(row, counted) == ["02_second"]
+    (row.out_root / "01_first/count.txt").write_text("8")  # the same size
+    assert again(row, counted) == ["01_first"]
+    (row.out_root / "01_first/01_first.ipynb").write_text("looked at in JupyterLab")
+    (row.out_root / "01_first/receipt.json").rename(row.out_root / "01_first/note.txt")
+    assert again(row, counted) == ["01_first"]
+    assert not (row.out_root / "01_first/note.txt").exists()
+
+
+def test_a_look_at_the_executed_copy_costs_nothing(row, counted):
+    again(row, counted)
+    (row.out_root / "01_first/01_first.ipynb").write_text("saved by JupyterLab")
+    assert again(row, counted) == []
+
+
+def test_one_notebook_brings_what_it_needs_but_not_what_may_be_absent(row, counted):
+    notebook(row, "03_third", reads=["02_*/**/*.txt"])
+    notebook(row, "04_fourth", reads=["?03_third/sum.txt", "01_first/*.txt"])
+    assert again(row, counted, "04") == ["01_first", "04_fourth"]
+    assert again(row, counted, "03") == ["02_second", "03_third"]
+    assert again(row, counted, "04") == ["04_fourth"]  # the file that may be absent is there now
+    with pytest.raises(UserError, match=r"no notebook 09 in .*01, 02, 03, 04"):
+        pipeline.walk(row, "09")
+
+
+def test_a_failure_ends_with_the_place_and_the_reason_and_loses_nothing(row, capsys):
+    pipeline.walk(row)
+    notebook(row, "01_first", "1 + 1", 'print("half")\nraise ValueError("no faces here")', 'print("never")')
+    with pytest.raises(UserError) as stop:
+        pipeline.walk(row)
+    copy, aside = row.out_root / "01_first/failed.ipynb", row.out_root / ".previous/01_first"
+    assert str(stop.value).splitlines() == [
+        '01_first stopped in cell [5], section "The heart of it"',
+        "reason: ValueError: no faces here",
+        f"its copy, to read: {copy}",
+        f"its results from before: {aside}",
+        "the next make run-all goes on from here",
+    ]
+    assert stop.value.code == 1
+    said = capsys.readouterr().out
+    assert "01_first runs again: the notebook changed" in said and said.endswith("      half\n")
+    assert "ValueError" in copy.read_text()
+    assert sorted(path.name for path in aside.iterdir()) == ["01_first.ipynb", "count.txt", "receipt.json"]
+    notebook(row, "01_first", FIRST)  # put right, to what it was
+    pipeline.walk(row)
+    assert "01_first: its results from before are what is asked for" in capsys.readouterr().out
+    assert (row.out_root / "01_first/count.txt").exists() and not copy.exists() and not aside.exists()
+
+
+def test_after_a_failure_the_finished_ones_are_not_run_again(row, counted, monkeypatch):
+    def fail(path, *rest):
+        if path.stem == "02_second":
+            raise UserError("02_second stopped", code=1)
+        return pretend(path, *rest)
+
+    pretend = execution.run
+    monkeypatch.setattr(execution, "run", fail)
+    with pytest.raises(UserError, match="stopped"):
+        pipeline.walk(row)
+    monkeypatch.setattr(execution, "run", pretend)
+    assert again(row, counted) == ["02_second"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [("import os\nos._exit(1)", "Python process died.*memory"), ("import sys\nsys.exit()", "ended itself before")],
+)
+def test_a_notebook_that_was_cut_short_is_not_taken_for_finished(row, cell, reason):
+    notebook(row, "01_first", cell, "2")
+    with pytest.raises(UserError, match=rf"(?s)01_first stopped in cell \[4\].*{reason}"):
+        pipeline.walk(row, "01")
+    assert (row.out_root / "01_first/failed.ipynb").exists()
+    assert not (row.out_root / "01_first/receipt.json").exists()
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from fer_helpers import pipeline, run
+root = Path(sys.argv[1])
+row = pipeline.Row(root / "notebooks", root / "toolbox", root / "out put", {"out_root": str(root / "out put")})
+run.parse = lambda words: ("help", {})
+run.do = lambda command, options: pipeline.walk(row, "01")
+sys.exit(run.main([]))
+"""
+
+
+def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path):
+    wait = 'import os, time\n(out / "m").mkdir()\n(out / "m/checkpoint.pt").write_text("7")\n'
+    notebook(row, "01_first", wait + '(out / "half.txt").write_text("")\nprint(os.getpid())\ntime.sleep(600)')
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    child = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "01_first" in child.stdout.readline()
+    kernel = int(child.stdout.readline())  # printed while the cell goes on
+    with pytest.raises(UserError, match="Another run is writing into"):
+        pipeline.walk(row)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130 and errors.strip().endswith("the same command goes on from here.")
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+    assert again(row, counted, "01") == ["01_first"]
+    left = sorted(path.name for path in (row.out_root / "01_first").rglob("*.*"))
+    assert left == ["01_first.ipynb", "checkpoint.pt", "count.txt", "receipt.json"]
+
+
+def test_results_that_are_replaced_take_their_checkpoints_along(row, counted):
+    again(row, counted)
+    (row.out_root / "01_first/checkpoint.pt").write_text("old")
+    assert again(row, counted) == []
+    assert again(replace(row, asked={"seed": "1"}), counted)[0] == "01_first"
+    assert not list(row.out_root.rglob("checkpoint*"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (
+            {"sed": "1"},
+            "No notebook of this call has a parameter sed. Did you mean seed. They have: factor, fast, seed",
+        ),
+        ({"seed": "1.5"}, "seed=1.5 doesn't fit: in 01_first it is a whole number"),
+        ({"factor": "two"}, "factor=two doesn't fit: in 02_second it is a number"),
+        ({"fast": "maybe"}, "fast=maybe doesn't fit: in 02_second it is true or false"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_told_before_anything_runs(row, counted, asked, sentence):
+    with pytest.raises(UserError, match=sentence):
+        pipeline.walk(replace(row, asked=asked))
+    assert counted == []
+
+
+def test_a_switch_understands_both_cases(row):
+    second = pipeline.stages(row)[1]
+    assert [pipeline.values(second, replace(row, asked={"fast": word}))["fast"] for word in ("true", "FALSE", "1")] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_file_that_is_no_notebook_is_named(row):
+    (row.notebooks / "01_first.ipynb").write_text("{")
+    with pytest.raises(UserError, match=r"01_first.ipynb can't be read as a notebook"):
+        pipeline.walk(row)

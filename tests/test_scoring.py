@@ -1,0 +1,76 @@
+"""Scores, by numbers that were worked out by hand or by another library."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from fer_helpers import scoring
+from fer_helpers.faces import Faces
+
+
+def certain(guess, sure=0.94):
+    rest = (1 - sure) / 6
+    return np.where(np.eye(7)[np.asarray(guess)] > 0, sure, rest)
+
+
+def test_scores_by_hand():
+    labels = np.array([0, 0, 1, 3, 3, 3, 3, 6])
+    guess = np.array([0, 1, 1, 3, 3, 3, 0, 6])
+    made = scoring.scores(certain(guess), labels)
+    assert made["n"] == 8 and made["accuracy"] == 0.75
+    assert made["loss"] == pytest.approx((6 * -np.log(0.94) + 2 * -np.log(0.01)) / 8, abs=1e-4)
+    assert made["balanced_accuracy"] == pytest.approx((0.5 + 1 + 0.75 + 1) / 4, abs=1e-4)
+    there = [0, 1, 3, 6]  # emotions without a face count in no mean
+    assert made["macro_f1"] == pytest.approx(metrics.f1_score(labels, guess, labels=there, average="macro"), abs=1e-4)
+    assert made["weighted_f1"] == pytest.approx(metrics.f1_score(labels, guess, average="weighted"), abs=1e-4)
+    assert made["ece"] == pytest.approx(0.94 - 0.75, abs=1e-4)
+    assert made["per_class"]["happy"] == {"precision": 1.0, "recall": 0.75, "f1": 0.8571, "n": 4}
+    assert made["per_class"]["sad"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0}
+
+
+def test_interval_is_the_bootstraps():
+    right, count = 2200, 3589
+    drawn = np.random.default_rng(0).binomial(count, right / count, 200_000) / count
+    assert scoring.accuracy_interval(right, count) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=5e-4)
+    assert scoring.accuracy_interval(0, 10) == [0.0, 0.0] and scoring.accuracy_interval(10, 10) == [1.0, 1.0]
+
+
+def test_an_empty_part_is_refused():
+    with pytest.raises(ValueError, match="no face to score"):
+        scoring.scores(np.zeros((0, 7)), np.zeros(0, dtype=int))
+
+
+def test_parts_choose_the_right_faces():
+    import torch
+
+    split = np.array(["val", "test", "test", "test"])
+    people = Faces(torch.zeros(4, 48, 48), torch.tensor([0, 1, 2, 3]), split, split, {"official_split": True})
+    probs, copied = certain([0, 1, 2, 0]), np.array([True, True, False, False])
+    made = scoring.parts(people, probs, copied)
+    assert {name: (part["n"], part["accuracy"]) for name, part in made.items()} == {
+        "val": (1, 1.0),
+        "test": (3, 0.6667),
+        "test_7178": (4, 0.75),
+        "test_without_copies": (2, 0.5),
+    }
+    people.source["official_split"] = False
+    assert scoring.parts(people, probs, copied)["test_7178"] is None
+
+
+def test_most_confused_ignores_the_diagonal():
+    matrix = np.diag([10] * 7)
+    matrix[2, 6], matrix[0, 5] = 5, 2
+    (first, second, *_) = scoring.most_confused(matrix)
+    assert first == ("fear", "surprise", pytest.approx(5 / 15)) and second[:2] == ("angry", "sad")
+
+
+def test_mcnemar_and_paired_difference():
+    a = np.array([True] * 60 + [False] * 40)
+    b = np.array([True] * 45 + [False] * 15 + [True] * 5 + [False] * 35)
+    assert scoring.mcnemar(a, b) == pytest.approx(stats.binomtest(15, 20).pvalue)
+    made = scoring.paired_difference(a, b)
+    assert made["difference"] == 0.1 and made["verdict"] == "a better"
+    assert made["ci95"] == pytest.approx([0.02, 0.18], abs=0.011)
+    assert scoring.paired_difference(b, a)["verdict"] == "b better"
+    assert scoring.paired_difference(a, a)["verdict"] == "not decided" and scoring.mcnemar(a, a) == 1.0
