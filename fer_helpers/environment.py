@@ -136,7 +136,7 @@ def announce(root: Path, index: str) -> None:
     """Say what the installation takes, how to choose less, and whether the disk has room for it."""
     cuda = sys.platform == "linux" and not index.rstrip("/").endswith("/cpu")
     size = FULL_GB if cuda else SMALL_GB
-    print(f"Installing the workbook's packages into .venv: about {size:g} GB on disk, one to three minutes on a fast line.")
+    print(f"Installing the workbook's packages into .venv: about {size:g} GB on disk, 1 to 3 minutes on a fast line.")
     if cuda:
         print(
             f"That is with CUDA libraries. Without an NVIDIA GPU, {SMALL_GB:g} GB are enough: stop this with Ctrl-C "

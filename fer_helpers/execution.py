@@ -25,7 +25,8 @@ class Lines:
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
-            print(INDENT + line.rstrip("\r").rsplit("\r", 1)[-1], flush=True)  # of a progress bar, its last state
+            last = line.rstrip().rsplit("\r", 1)[-1]  # of a progress bar, its last state
+            print((INDENT + last).rstrip(), flush=True)
 
     def flush(self) -> None:
         """Lines are shown whole; papermill calls this after each piece."""
@@ -112,7 +113,7 @@ def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: st
                 stdout_file=lines,
                 start_timeout=180,  # seconds until the kernel answers; a cold disk takes its time
                 iopub_timeout=120,  # seconds until a cell's last output arrives; 4 are too few on a busy machine
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # else it warns about its own connection
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its warnings are about its own connection
             )
         if done.metadata.papermill.get("exception"):  # sys.exit() in a cell, which papermill lets pass
             raise UserError("the notebook ended itself before its last cell")

@@ -4,17 +4,16 @@ What can't be used is left out and named; the reading stops only where nothing u
 """
 
 import csv
-import hashlib
 import io
 import os
-import re
-import struct
 import warnings
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,137 +27,89 @@ EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>
 FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 USAGES = {title.lower(): split for split, title in SPLIT_TITLES.items()}
 CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-FIRST = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where a folder holds several files
+CSV_COLUMNS = ("emotion", "pixels", "Usage")
+PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
 DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
-NAMED = 20  # files that a problem names; of more it tells the number
+NAMED = 20  # files that a problem names; of the others it tells the number
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
-BLOCK = 512  # images that a thread decodes at once; one by one, handing over costs more than decoding
+BLOCK = 512  # images that a thread decodes at a time; handing them over one by one costs more than decoding
 
 
 class Entry(NamedTuple):
-    """A file, or a folder if its name ends with a slash. place: path, or entry of the zip. stamp: time of change."""
+    """A file below the data's root, or a folder if `name` ends with a slash; `place` is where to read it."""
 
     name: str
     size: int
     place: str | zipfile.ZipInfo
-    stamp: int
+    changed: int = 0
 
 
 class Problems(defaultdict):
-    """Kind of problem -> the files or rows that have it."""
+    """Kind of problem -> names of the files or rows that have it."""
 
     def __init__(self):
         super().__init__(list)
 
     def sentences(self) -> list[str]:
-        """A sentence for each kind, with the number and the first names."""
+        """One for each kind: what, how many, and the first names."""
         told = []
         for kind, names in self.items():
             more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-            told.append(f"{kind} ({len(names):,}): {', '.join(names[:NAMED])}{more}.")
+            told.append(f"{kind} ({len(names):,}): {', '.join(names[:NAMED])}{more}." if names else f"{kind}.")
         return told
 
 
-def look(path: Path) -> tuple[Path, str] | None:
-    """Where the data lies, at `path` or up to DEPTH folders below, and its layout (folder, zip or csv), or None."""
-    if path.is_file():
-        layout = path.suffix.lower().removeprefix(".")
-        return (path, layout) if layout in ("zip", "csv") else None
-    level = [path]
-    for _ in range(DEPTH + 1):
-        below = []
-        for folder in level:
-            inside = sorted(item for item in folder.iterdir() if not _ignored(item.name))
-            folders = [item for item in inside if item.is_dir()]
-            if any(item.name.lower() in FOLDERS for item in folders):
-                return folder, "folder"
-            files = [item for item in inside if item.is_file() and _promising(item)]
-            if files:
-                file = min(files, key=lambda item: (_rank(item.name), item.name))
-                return file, file.suffix.lower().removeprefix(".")
-            below += folders
-        level = below
-    return None
-
-
-def _rank(name):
-    return FIRST.index(name.lower()) if name.lower() in FIRST else len(FIRST)
-
-
-def _promising(file):
-    """A zip, or a CSV with a column of pixels."""
-    if file.suffix.lower() != ".csv" or file.name.lower() in FIRST:
-        return file.suffix.lower() in (".zip", ".csv")
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        return "pixels" in stream.readline(10_000)
-
-
-def _ignored(name):
+def ignored(name: str) -> bool:
+    """True for what systems leave behind: hidden files, __MACOSX, Thumbs.db."""
     return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def content_hash(path: Path, layout: str) -> str:
-    """SHA-256 of what tells this data from other data, without decoding it.
-
-    zip: its directory (names, check sums, sizes). csv: the file. folder: names, sizes, times of change.
-    Raises ValueError for a broken zip.
-    """
-    if layout == "csv":
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    if layout == "zip":
-        return hashlib.sha256(_directory(path)).hexdigest()
-    told = sorted((entry.name, entry.size, entry.stamp) for entry in _in_folder(path))
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+def rank(name: str) -> tuple:
+    """Sorts files that lie together: the usual names of the data first."""
+    file = name.rsplit("/", 1)[-1].lower()
+    return (PREFERRED.index(file) if file in PREFERRED else len(PREFERRED)), name
 
 
-def _directory(path):
-    """The end of a zip with the directory of its files; in zipfile's hands the same takes a quarter of a second."""
-    with path.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        start = max(0, size - 65_557)  # the end record and the longest comment
-        stream.seek(start)
-        tail = stream.read()
-        at = tail.rfind(b"PK\x05\x06")
-        if at < 0 or len(tail) < at + 22:
-            raise _broken(path, "its end is missing")
-        (length,) = struct.unpack_from("<I", tail, at + 12)
-        stream.seek(max(0, start + at - length - 128))  # 128: the records of the 64-bit variant stand in between
-        return stream.read()
-
-
-def _broken(path, reason):
-    return ValueError(f"{path.name} is a broken zip ({reason}). Download or copy it again: {path}")
+def told_split(name: str) -> str:
+    """The split that a file's own name tells, as Training_3908.jpg does; "" if none."""
+    return USAGES.get(name.rsplit("/", 1)[-1].split("_")[0].lower(), "")
 
 
 def read(path: Path, layout: str) -> Faces:
-    """The faces at `path`, as `look` found it; sorted by name, those of a CSV in the order of its rows.
+    """The faces at `path`; sorted by name, those of a CSV in the order of its rows.
 
-    source has `layout`, `official_split` and `problems`, a sentence for each kind of problem.
-    Raises ValueError if nothing usable is left, or a file is broken as a whole.
+    layout: folder (`path` holds the split folders), zip or csv.
+    source: `layout`, `official_split` and `problems`, a sentence for each kind of problem.
+    Raises ValueError if a file is broken as a whole, or too little is left to train and test with.
     """
     problems = Problems()
     if layout == "folder":
-        people = _read_images(_in_folder(path), lambda entry: Path(entry.place).read_bytes(), problems)
-    elif layout == "csv":
+        people = _read_images(folder_entries(path), lambda entry: Path(entry.place).read_bytes(), problems)
+    elif layout == "zip":
+        people = _read_zip(path, problems)
+    else:
         with path.open("rb") as stream:
             people = _read_csv(stream, path.name, problems)
-    else:
-        people = _read_zip(path, problems)
-    if "train" in people.split and "val" not in people.split:
-        people = _cut_validation(people, problems)
-    training = np.count_nonzero(people.part("train").counts())
-    lacks = "no usable training face" if not training else "training faces of one emotion only" if training < 2 else ""
-    lacks = lacks or ("" if "test" in people.split else "no usable test face")
-    if lacks:
-        noticed = " ".join(["", "What was noticed:", *problems.sentences()]) if problems else ""
-        raise ValueError(f"{path.name} has {lacks}. {EXPECTED}; looked at: {path}.{noticed}")
+    _refuse(people, path, problems)
+    if "val" not in people.split:
+        people = _cut_validation(people, path.name, problems)
+        _refuse(people, path, problems)
     return replace(people, source={**people.source, "problems": problems.sentences()})
 
 
-def _in_folder(path):
-    """Entries of the folder's emotion folders, and what else lies in its split folders."""
+def _refuse(people, path, problems):
+    """Raise ValueError if there is no training or test face, or one emotion alone in training."""
+    emotions = np.count_nonzero(people.part("train").counts())
+    lacks = "no usable training faces" if not emotions else "training faces of one emotion only" if emotions < 2 else ""
+    lacks = lacks or ("" if "test" in people.split else "no usable test faces")
+    if lacks:
+        noticed = " ".join(["", "What was noticed:", *problems.sentences()]) if problems else ""
+        raise ValueError(f"{path.name} has {lacks}. {EXPECTED}; what was read is {path}.{noticed}")
+
+
+def folder_entries(path: Path) -> Iterator[Entry]:
+    """What lies in the split folders at `path` and in their emotion folders."""
     for split in os.scandir(path):
         if split.is_dir() and split.name.lower() in FOLDERS:
             for item in os.scandir(split.path):
@@ -168,39 +119,229 @@ def _in_folder(path):
 
 
 def _entry(item, folder):
-    status = item.stat() if item.is_dir() or item.is_file() else item.stat(follow_symlinks=False)  # a link to nowhere
     if item.is_dir():
-        return Entry(f"{folder}/{item.name}/", 0, item.path, 0)
+        return Entry(f"{folder}/{item.name}/", 0, item.path)
+    status = item.stat(follow_symlinks=item.is_file())  # a link to nowhere has no status but its own
     return Entry(f"{folder}/{item.name}", status.st_size, item.path, status.st_mtime_ns)
 
 
 def _read_zip(path, problems):
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [Entry(info.filename.replace("\\", "/"), info.file_size, info, 0) for info in archive.infolist()]
-            inside = _below_prefix(entries)
-            if inside:
+            entries = [Entry(info.filename.replace("\\", "/"), info.file_size, info) for info in archive.infolist()]
+            if inside := _below_prefix(entries):
                 return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")
-            tables = [entry for entry in entries if entry.name.lower().endswith(".csv") and not _ignored(entry.name)]
+            shown = [entry for entry in entries if not any(map(ignored, entry.name.split("/")))]
+            tables = [entry for entry in shown if entry.name.lower().endswith(".csv")]
             if not tables:
-                raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked at: {path}.")
-            table = min(tables, key=lambda entry: (_rank(entry.name.split("/")[-1]), entry.name))
+                raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
+            table = min(tables, key=lambda entry: rank(entry.name))
             with archive.open(table.place) as stream:
                 return _read_csv(stream, f"{table.name} in {path.name}", problems, "zip of ")
     except zipfile.BadZipFile as error:
-        raise _broken(path, error) from error
+        raise ValueError(f"{path} is a broken zip ({error}). Download or copy it again.") from error
 
 
 def _below_prefix(entries):
-    """The zip's entries from the split folders on, whatever folders lie around those; [] if there are none."""
+    """The entries from the split folders on, whatever folders lie around these; [] if there are no split folders."""
     prefixes = set()
     for entry in entries:
-        parts = entry.name.split("/")
-        if not any(map(_ignored, parts[:-1])):
-            depths = [depth for depth, part in enumerate(parts[:-1][: DEPTH + 1]) if part.lower() in FOLDERS]
-            prefixes |= {"".join(f"{part}/" for part in parts[:depth]) for depth in depths[:1]}
+        folders = entry.name.split("/")[:-1]
+        depths = [depth for depth, folder in enumerate(folders[: DEPTH + 1]) if folder.lower() in FOLDERS]
+        if depths and not any(map(ignored, folders)):
+            prefixes.add("".join(f"{folder}/" for folder in folders[: depths[0]]))
     if not prefixes:
         return []
     prefix = min(prefixes, key=lambda text: (text.count("/"), text))
-    inside = [entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries if entry.name.startswith(prefix)]
-    return [entry for entry in inside if entry.name.split("/")[0].lower() in FOLDERS or ".." in entry.name.split("/")]
+    below = [entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries if entry.name.startswith(prefix)]
+    outside = [entry for entry in entries if not entry.name.startswith(prefix) and ".." in entry.name.split("/")]
+    return outside + [entry for entry in below if entry.name.split("/")[0].lower() in FOLDERS or ".." in entry.name]
+
+
+def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
+    chosen, labels = _choose(entries, problems)
+    images, good = _decode_all(chosen, fetch, problems)
+    names = np.array([entry.name for entry in chosen], dtype=str)[good]
+    folder = np.array([FOLDERS[name.split("/")[0].lower()] for name in names], dtype="<U5")
+    split, official = _official(names, folder, problems)
+    layout = wrap + ("train/val/test folders" if "val" in folder else "train/test folders")
+    labels = torch.tensor(labels, dtype=torch.int64)[torch.from_numpy(good)]
+    source = {"layout": layout, "official_split": official}
+    return Faces(torch.from_numpy(images[good]), labels, split, names, source)
+
+
+def _choose(entries, problems):
+    """The files in emotion folders, sorted by name, and their labels."""
+    chosen, labels, taken, found = [], [], set(), {}
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        *folders, file = entry.name.split("/")
+        emotion = folders[1].lower() if len(folders) > 1 else ""
+        if ".." in folders or entry.size > LARGEST:
+            reason = "'..' in its path" if ".." in folders else f"{entry.size / 1e6:,.0f} MB"
+            problems["Files left out for their path or size"].append(f"{entry.name} ({reason})")
+        elif any(map(ignored, filter(None, (*folders, file)))) or (len(folders) == 1 and not file):
+            continue
+        elif emotion and emotion not in EMOTIONS:
+            close = "".join(f" (did you mean {match}?)" for match in get_close_matches(emotion, EMOTIONS, 1))
+            taken.add(f"{folders[0]}/{folders[1]}{close}")
+        elif len(folders) != 2:
+            problems["Files outside the emotion folders, not read"].append(entry.name)
+        else:
+            found.setdefault((folders[0], emotion), 0)
+            if file and chosen and chosen[-1].name == entry.name:
+                problems["Files of the same name, of which the first is read"].append(entry.name)
+            elif file:
+                found[folders[0], emotion] += 1
+                chosen.append(entry)
+                labels.append(EMOTIONS.index(emotion))
+    _tell_folders(sorted(taken), found, problems)
+    return chosen, labels
+
+
+def _tell_folders(unknown, found, problems):
+    """Name the folders that aren't an emotion, and the emotions that have no folder or an empty one."""
+    if unknown:
+        problems["Folders that aren't an emotion, not read"] = unknown
+    for split in sorted({split for split, _ in found}):
+        for emotion in EMOTIONS:
+            if not found.get((split, emotion)):
+                state = "empty" if (split, emotion) in found else "missing"
+                problems[f"Emotion folders that are {state}"].append(f"{split}/{emotion}")
+
+
+def _decode_all(entries, fetch, problems):
+    """(N, 48, 48) uint8 images and (N,) bool, False where a file couldn't be read or decoded."""
+    blocks = ([_fetched(fetch, entry) for entry in entries[at : at + BLOCK]] for at in range(0, len(entries), BLOCK))
+    images, good = np.zeros((len(entries), SIDE, SIDE), np.uint8), np.zeros(len(entries), bool)
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        decoded = pool.map(lambda block: [_decoded(content) for content in block], blocks)
+        for row, (image, said) in enumerate(chain.from_iterable(decoded)):
+            if image is not None:
+                images[row], good[row] = image, True
+            if said:
+                kind = "Files that can't be decoded, left out" if image is None else "Images converted to 48×48 grey"
+                problems[kind].append(f"{entries[row].name} ({said})")
+    return images, good
+
+
+def _fetched(fetch, entry):
+    """The file's bytes, or the error that came instead."""
+    try:
+        return fetch(entry)
+    except Exception as error:
+        return error
+
+
+def _decoded(content):
+    """The image, (48, 48) uint8, and what was unusual about it; or None and why it can't be decoded."""
+    try:
+        if isinstance(content, Exception):
+            raise content
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            usual = picture.mode == "L" and picture.size == (SIDE, SIDE)
+            mode = "16-bit grey" if picture.mode.startswith("I") else {"L": "grey"}.get(picture.mode, picture.mode)
+            return grey_square(picture), "" if usual else f"{picture.width}×{picture.height} {mode}"
+    except UnidentifiedImageError:
+        return None, "not an image" if content else "empty file"
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return None, "too many pixels"
+    except Exception as error:  # damaged files make decoders raise nearly anything
+        said = getattr(error, "strerror", None) or str(error)  # strerror: without the path on this machine
+        return None, said.split("\n")[0][:80] or type(error).__name__
+
+
+def _official(names, folder, problems):
+    """(N,) split of each image, and whether that is the official one.
+
+    The folder decides; where no folder is for validation, the names part test/ into PublicTest and PrivateTest.
+    """
+    said = np.array([told_split(name) for name in names], dtype="<U5")
+    split, of_test = folder, (folder == "test") & np.isin(said, ("val", "test"))
+    if "val" not in folder and 2 * of_test.sum() > (folder == "test").sum():  # too few would be no validation split
+        split = np.where(of_test, said, folder)
+    unfit = names[said != split]
+    if len(unfit) and any(said):
+        kind = "Names that don't fit the official splits (Training_, PublicTest_, PrivateTest_); their folder decides"
+        problems[kind] = unfit.tolist()
+    return split, not len(unfit)
+
+
+def _cut_validation(people, name, problems):
+    """A fifth of the training faces as validation: every emotion in proportion, exact copies on one side."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    train = np.flatnonzero(people.split == "train")
+    labels, groups = people.labels[train].numpy(), pixel_sha256(people.images[train].numpy())
+    if len(set(groups)) < 5:
+        raise ValueError(f"{name} has too few different training faces to cut a fifth for validation: add some.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of emotions with fewer than five faces
+        _, chosen = next(StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, groups))
+    split = people.split.copy()
+    split[train[chosen]] = "val"
+    kind = f"No validation split was there: {len(chosen):,} of {len(train):,} training faces became one"
+    problems[f"{kind}, drawn in proportion to the emotions and with exact copies on one side"] = []
+    return replace(people, split=split, source={**people.source, "official_split": False})
+
+
+def _read_csv(stream, name, problems, wrap="") -> Faces:
+    """The rows of a CSV; `name` is for messages."""
+    rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=""))
+    images, labels, splits, names = [], [], [], []
+    try:
+        header = next(rows, [])
+        columns = _columns(header, name)
+        for number, row in enumerate(filter(None, rows)):
+            try:
+                image, label, split = _parse(row, columns)
+            except ValueError as error:
+                problems["CSV rows left out"].append(f"row_{number:05d} ({error})")
+                continue
+            images.append(image)
+            labels.append(label)
+            splits.append(split)
+            names.append(f"row_{number:05d}")
+    except csv.Error as error:
+        raise ValueError(f"{name} isn't readable as CSV near line {rows.line_num} ({error}). Get it again.") from error
+    layout = "icml_face_data.csv" if any(title != title.strip() for title in header) else "fer2013.csv"
+    source = {"layout": wrap + layout, "official_split": True}
+    pixels = torch.from_numpy(np.array(images, dtype=np.uint8).reshape(-1, SIDE, SIDE))
+    labels = torch.tensor(labels, dtype=torch.int64)
+    return Faces(pixels, labels, np.array(splits, dtype="<U5"), np.array(names, dtype=str), source)
+
+
+def _columns(header, name):
+    """Position of each of CSV_COLUMNS, however they are spelt and ordered."""
+    titles = [title.strip().lower() for title in header]
+    lacking = [column for column in CSV_COLUMNS if column.lower() not in titles]
+    if lacking:
+        there = ", ".join(title.strip()[:30] for title in header[:5]) or "nothing"
+        raise ValueError(
+            f"{name} has no column {' and no '.join(lacking)}; its first line is: {there}. "
+            f"Give fer2013.csv or icml_face_data.csv, whose columns are {', '.join(CSV_COLUMNS)}."
+        )
+    return [titles.index(column.lower()) for column in CSV_COLUMNS]
+
+
+def _parse(row, columns):
+    """(48, 48) uint8 image, label and split of one row; ValueError with the reason if it is unusable."""
+    if len(row) <= max(columns):
+        raise ValueError(f"it has {len(row)} fields")
+    emotion, pixels, usage = (row[column].strip() for column in columns)
+    if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
+        raise ValueError(f"its label is {emotion[:20] or 'empty'}, not 0 to 6")
+    if usage.lower() not in USAGES:
+        raise ValueError(f"its Usage is {usage[:20] or 'empty'}, not Training, PublicTest or PrivateTest")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # older numpy only warns of what isn't a number
+        try:
+            values = np.fromstring(pixels, dtype=np.int64, sep=" ")
+        except (ValueError, DeprecationWarning):
+            raise ValueError("its pixels aren't whole numbers") from None
+    if len(values) != SIDE * SIDE:
+        raise ValueError(f"it has {len(values):,} pixels instead of {SIDE * SIDE:,}")
+    wrong = values[(values < 0) | (values > 255)]
+    if len(wrong):
+        raise ValueError(f"a pixel is {wrong[0]}, not 0 to 255")
+    return values.astype(np.uint8).reshape(SIDE, SIDE), EMOTIONS.index(CSV_ORDER[int(emotion)]), USAGES[usage.lower()]

@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -167,6 +168,7 @@ def walk(row: Row, goal: str = "") -> None:
                 run(stage, row, title, reason, f" (next: {following})" if following else "")
             else:
                 print(f"{title} is up to date")
+    print(f"the results are in {row.out_root}")
 
 
 def previous(stage: Stage, row: Row) -> Path:
@@ -201,4 +203,6 @@ def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None
     content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
     paths.write_json(folder / receipts.NAME, content)
     shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):  # results of other stages may wait there
+        aside.parent.rmdir()
     print(f"      done in {execution.clock(seconds)}")

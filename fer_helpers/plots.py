@@ -9,6 +9,7 @@ from functools import wraps
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
 from fer_helpers.faces import EMOTIONS
 
@@ -24,6 +25,9 @@ STYLE = {
     "grid.color": "0.9",
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.06,
+    "axes.prop_cycle": plt.cycler(color=sns.color_palette("colorblind")),
 }
 
 
@@ -54,7 +58,7 @@ def bars(series: dict, *, ylabel: str, ticks=EMOTIONS, form: str = "{:,.0f}"):
         alone = len(series) == 1 and len(heights) == len(EMOTIONS)
         colours = list(COLOURS.values()) if alone else sns.color_palette("colorblind")[k]
         drawn = axes.bar(place, heights, wide * 0.94, label=name, color=colours)
-        axes.bar_label(drawn, [form.format(height) for height in heights], fontsize=9, padding=1)
+        axes.bar_label(drawn, [form.format(height) for height in heights], fontsize=8.5, padding=1)
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_ylabel(ylabel)
     axes.grid(axis="y")
@@ -70,7 +74,8 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
     heats: (N, H, W) in [0, 1], laid over the pictures. grey: scale from 0 to 255; False fits it to each picture.
     """
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, 1.5 * rows + 0.9), squeeze=False)
+    tall = 1.45 if titles is not None and any(titles[columns:]) else 1.28  # inches a row, with or without its titles
+    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
     for place in axes.flat:
         place.set_axis_off()
     for k, (place, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -93,7 +98,7 @@ def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str,
     """Heat map with numbers. values: (R, C); share: colour and write each row's percentages instead of counts."""
     values = np.asarray(values)
     shown = 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1) if share else values
-    figure, axes = plt.subplots(figsize=(1.5 + 0.85 * len(columns), 1.6 + 0.55 * len(rows)))
+    figure, axes = plt.subplots(figsize=(max(7.0, 1.5 + 0.85 * len(columns)), 1.6 + 0.55 * len(rows)))
     label = "% of the row" if share else "count"
     style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ".0f" if share else ",.0f"}
     sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws={"label": label}, **style)
@@ -116,7 +121,7 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
             f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), fontsize=9, color="0.35", ha="right", va="bottom"
         )
     axes.set(xlabel="epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid()
     axes.legend()
     return figure

@@ -34,12 +34,12 @@ GIVEN_AWAY = "03_baseline_cnn/baseline.safetensors"  # the weights that users ge
 README = paths.ROOT / "README.md"
 
 
-def evaluate(model: str, data: str, out_root: str) -> None:
-    """Score a model file on val and test: print the table, write `<out_root>/evaluate/<model>.json`, log the opening."""
+def evaluate(model: str, data: str, out_root: str, budget: str = "quick") -> None:
+    """Score a model file on val and test: print a table, write `<out_root>/evaluate/<model>.json`, log the opening."""
     from fer_helpers import cleaning, machine, models, scoring, sources, training
 
     network = models.load(model).to(machine.pick_device())
-    everyone = sources.load(data)
+    everyone = sources.load(data, budget=budget)
     if everyone.drawn != (network.card["metrics"]["data"]["kind"] == "synthetic"):
         print("Careful: the model learnt from other faces than these (drawn or photographed).")
     judged = everyone.part("val", "test")
@@ -56,7 +56,7 @@ def evaluate(model: str, data: str, out_root: str) -> None:
     print(f"written to {written}")
 
 
-def keep_reference(out_root: Path, drawn_root: Path) -> None:
+def reference(out_root: Path, drawn_root: Path) -> None:
     """Copy what may be given away of a run on the real data, and the executed notebooks of a run on drawn faces.
 
     Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
@@ -66,21 +66,23 @@ def keep_reference(out_root: Path, drawn_root: Path) -> None:
         raise ValueError(f"The reference is made from FER-2013, not from '{card['source']}': give DATA= the real data.")
     for old in [*paths.REFERENCE.glob("[0-9][0-9]_*"), paths.REFERENCE / "notebooks"]:
         shutil.rmtree(old, ignore_errors=True)
-    for path in sorted(Path(out_root).glob("[0-9][0-9]_*/**/*")):
+    for path in sorted(out_root.glob("[0-9][0-9]_*/**/*")):
         if path.name in KEPT:
             copy_whole(path, paths.REFERENCE / path.relative_to(out_root))
-    for path in sorted(Path(drawn_root).glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
+    for path in sorted(drawn_root.glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
         copy_whole(path, paths.REFERENCE / "notebooks" / path.name)
     manifest = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
     removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
-    log = Path(out_root) / "test_openings.csv"
+    log = out_root / "test_openings.csv"
     copy_whole(log, paths.REFERENCE / log.name)
+    seconds = {path.parent.name: paths.read_json(path)["seconds"] for path in sorted(out_root.glob("*/receipt.json"))}
+    paths.write_json(paths.REFERENCE / "times.json", {"seconds": seconds})
     from fer_helpers import models
 
-    network = models.load(Path(out_root) / GIVEN_AWAY)
-    card = {key: value for key, value in network.card.items() if key == "metrics"}
-    models.save(network, paths.REFERENCE / GIVEN_AWAY, half=True, **card)
+    network = models.load(out_root / GIVEN_AWAY)
+    models.save(network, paths.REFERENCE / GIVEN_AWAY, half=True, metrics=network.card["metrics"])
+    readme()
 
 
 def copy_whole(path: Path, target: Path) -> None:
@@ -92,7 +94,8 @@ def copy_whole(path: Path, target: Path) -> None:
 def readme() -> None:
     """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
     text = README.read_text()
-    for name, block in {"results": results_table(), "cleaning": cleaning_lines(), "badges": badges()}.items():
+    blocks = {"results": results_table(), "cleaning": cleaning_lines(), "badges": badges(), "times": times_line()}
+    for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
@@ -126,15 +129,28 @@ def cleaning_lines() -> str:
     found = paths.read_json(paths.REFERENCE / "02_cleaning" / "metrics.json")
     counts, leaked, exact = found["data"]["counts"], found["with_copy_in_training"], found["exact"]
     gone = sum(found["training"].values()) - found["training"]["kept"]
+    twins = exact["with_exact_twin_in_training"]["test"]
     return (
         f"- **{leaked['test']:,} of the {counts['test']:,} PrivateTest faces ({leaked['test'] / counts['test']:.0%}) "
-        f"also stand in Training**, {exact['with_exact_twin_in_training']['test']:,} of them pixel for pixel, the others "
+        f"also stand in Training**, {twins:,} of them pixel for pixel, the others "
         f"saved again, shifted or mirrored; of PublicTest {leaked['val']:,} ({leaked['val'] / counts['val']:.0%}).\n"
         f"- {exact['images']:,} images are {exact['distinct']:,} distinct pictures; "
         f"{exact['groups_with_several_labels']} pictures carry more than one label on their exact copies.\n"
         f"- {gone:,} training images leave (copies of test and val, surplus copies, conflicts, blanks), "
         f"{found['training']['kept']:,} stay. The list is "
         f"[outputs/reference/02_cleaning/removed.csv](outputs/reference/02_cleaning/removed.csv)."
+    )
+
+
+def times_line() -> str:
+    """How long the kept run took, notebook by notebook."""
+    seconds = paths.read_json(paths.REFERENCE / "times.json")["seconds"]
+    run = paths.read_json(paths.REFERENCE / "03_baseline_cnn" / "metrics.json")["run"]
+    each = ", ".join(f"{stage[:2]} {time / 60:.1f}" for stage, time in seconds.items())
+    processor = run["device"].split(": ", 1)[-1]
+    return (
+        f"Measured once, `{run['budget']}`, {run['threads']} cores ({processor}), {run['precision']}, without "
+        f"ImageNet's weights: {sum(seconds.values()) / 60:.0f} minutes for the row; by notebook, in minutes: {each}."
     )
 
 

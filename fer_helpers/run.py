@@ -25,7 +25,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "lint": ("check the style of modules and notebooks", ""),
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
     "setup": ("build the environment, no more", ""),
-    "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA OUT"),
+    "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
     "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
     "clean": ("remove results, caches and compiled files", ""),
@@ -137,20 +137,20 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "evaluate":
         if "MODEL" not in options:
             raise UserError("Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors")
-        return report.evaluate(options["MODEL"], options.get("DATA", "auto"), options.get("OUT", "outputs"))
-    return report.reference(options) if command == "reference" else report.address()
+        return report.evaluate(options["MODEL"], options.get("DATA", "auto"), results_in(options), budget_of(options))
+    return reference(options) if command == "reference" else report.address()
 
 
 def run_notebooks(command: str, options: dict[str, str]) -> None:
     """The main row, or one notebook and what it needs, with data and budget settled once for all of them."""
     from fer_helpers import pipeline, sources
 
-    for name in set(NOTEBOOK.split()) & set(os.environ) - set(options):
-        print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
     budget = budget_of(options)
     found = sources.find(options.get("DATA", "auto"))
     print(f"data: {found.why}\nbudget: {budget}")
-    out = str(Path(options.get("OUT", "outputs")).expanduser())
+    for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
+        print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
+    out = results_in(options)
     fixed = {"data": str(Path(found.path).resolve()) if found.path else "synthetic", "budget": budget, "out_root": out}
     row = pipeline.Row(
         notebooks=ROOT / "notebooks",
@@ -158,10 +158,27 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
         out_root=ROOT / out,
         fixed=fixed | {name.lower(): options[name] for name in ("SEED", "DEVICE") if name in options},
         asked=asked_for(options),
-        data_key=sources.content_key(found),
+        data_key=sources.content_key(found, budget),
         command=f"make {command}",
     )
-    pipeline.walk(row, "" if command == "run-all" else command)
+    pipeline.walk(row, command if command.isdigit() else "")
+
+
+def results_in(options: dict[str, str]) -> str:
+    """The folder of the results, as it is told to notebooks: relative ones count from the workbook's root."""
+    return str(Path(options.get("OUT", "outputs")).expanduser())
+
+
+def reference(options: dict[str, str]) -> None:
+    """The main row on the real data, the same on drawn faces, and of both what may be given away."""
+    from fer_helpers import report, sources
+
+    if sources.find(options.get("DATA", "auto")).path is None:
+        raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
+    out = Path(results_in(options))
+    run_notebooks("reference", options)
+    run_notebooks("reference", options | {"DATA": "synthetic", "OUT": str(out / "drawn")})
+    report.reference(ROOT / out, ROOT / out / "drawn")
 
 
 def asked_for(options: dict[str, str]) -> dict[str, str]:
@@ -198,7 +215,7 @@ def lint() -> int:
     notebooks = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     if notebooks:
         keys = "metadata.papermill cell.metadata.papermill"
-        checks.append(("nbstripout", "--verify", "--extra-keys", keys, *notebooks))
+        checks.append(("nbstripout", "--verify", "--keep-id", "--extra-keys", keys, *notebooks))
     return max([module(*check) for check in checks])
 
 

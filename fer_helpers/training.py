@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_helpers import checkpoints, machine, paths
 from fer_helpers.faces import Faces, batches
@@ -21,6 +22,7 @@ class TrainConfig:
 
     optimiser: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
     class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
+    averaging: share of the old in the running mean of the weights that is scored and kept; 0 takes the last weights.
     patience: epochs without a better val accuracy after which training stops; 0 never stops early.
     precision: float32, bfloat16, or auto, which takes what is faster on this machine.
     """
@@ -33,6 +35,7 @@ class TrainConfig:
     schedule: str = "one-cycle"
     label_smoothing: float = 0.0
     class_weighting: float = 0.0
+    averaging: float = 0.0
     patience: int = 0
     precision: str = "auto"
     seed: int = 0
@@ -77,7 +80,9 @@ def make_optimiser(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
 def make_schedule(optimiser: torch.optim.Optimizer, cfg: TrainConfig, steps: int):
     """The learning-rate schedule by name; one-cycle moves after each of `steps` batches, plateau after an epoch."""
     if cfg.schedule == "one-cycle":
-        return lr_scheduler.OneCycleLR(optimiser, cfg.peak_lr, total_steps=cfg.epochs * steps, pct_start=0.2)
+        total = max(cfg.epochs * steps, 4)
+        rise = max(0.2, 2 / total)  # a rise of less than two steps is none, and OneCycleLR divides by it
+        return lr_scheduler.OneCycleLR(optimiser, cfg.peak_lr, total_steps=total, pct_start=rise)
     if cfg.schedule == "plateau":
         return lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2)
     if cfg.schedule == "constant":
@@ -106,7 +111,10 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
     schedule = make_schedule(optimiser, cfg, steps=math.ceil(len(train) / cfg.batch_size))
     weights = loss_weights(train.counts(), cfg.class_weighting).to(device)
     loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=cfg.label_smoothing)
-    history, best = keeper.restore({"model": model, "optimiser": optimiser, "schedule": schedule}, [order, draws])
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(cfg.averaging), use_buffers=True)
+    judged = mean.module if cfg.averaging else model
+    parts = {"model": model, "mean": mean, "optimiser": optimiser, "schedule": schedule}
+    history, best = keeper.restore(parts, [order, draws])
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):
         start = time.perf_counter()
         model.train()
@@ -121,13 +129,15 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
+            if cfg.averaging:
+                mean.update_parameters(model)
             if cfg.schedule == "one-cycle":
                 schedule.step()
             total = total + loss.detach() * len(labels)  # stays on the device: no wait per step
             right = right + (logits.argmax(1) == labels).sum()
         row = {"epoch": len(history) + 1, "lr": optimiser.param_groups[0]["lr"]}
         row |= {"train_loss": float(total) / len(train), "train_accuracy": float(right) / len(train)}
-        row |= score_val(model, val, precision)
+        row |= score_val(judged, val, precision)
         if not math.isfinite(row["train_loss"]):
             raise ValueError(f"The loss is no longer a number in epoch {row['epoch']}: lower peak_lr ({cfg.peak_lr}).")
         if cfg.schedule == "plateau":
@@ -135,7 +145,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
         row["seconds"] = time.perf_counter() - start
         history.append(row)
         if row is best_row(history):
-            best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+            best = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
         keeper.write(history, best, precision)
         log(epoch_line(history, cfg.epochs))
     model.load_state_dict(best)

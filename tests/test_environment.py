@@ -263,6 +263,15 @@ def test_parameters_keep_their_blanks():
     assert run.asked_for(options) == {"epochs": "5", "backbones": "resnet18 vgg16", "model": "x"}
 
 
+@pytest.mark.parametrize(
+    ("cuda", "device", "budget"), [(True, "auto", "full"), (True, "cpu", "quick"), (False, "auto", "quick")]
+)
+def test_the_budget_asks_the_machine_unless_it_is_given(monkeypatch, cuda, device, budget):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    assert run.budget_of({"DEVICE": device}) == run.budget_of({"DEVICE": device, "BUDGET": "auto"}) == budget
+    assert run.budget_of({"BUDGET": "smoke"}) == "smoke"
+
+
 def test_what_helpers_raise_for_the_user_is_a_sentence_and_a_mistake_of_ours_is_not(monkeypatch, capsys):
     def fail(*_):
         raise error

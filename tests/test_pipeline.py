@@ -239,6 +239,8 @@ def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path)
     assert again(row, counted, "01") == ["01_first"]
     left = sorted(path.name for path in (row.out_root / "01_first").rglob("*.*"))
     assert left == ["01_first.ipynb", "checkpoint.pt", "count.txt", "receipt.json"]
+    (row.out_root / "01_first/m/checkpoint.pt").unlink()  # not a result
+    assert again(row, counted, "01") == []
 
 
 def test_results_that_are_replaced_take_their_checkpoints_along(row, counted):

@@ -1,0 +1,123 @@
+"""The whole row of notebooks at `smoke`, as `make run-all` runs it, and what a user does with the results."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_helpers import paths
+
+pytestmark = pytest.mark.chain
+CURVES = ["history.csv", "loss_curve.png", "accuracy_curve.png", "confusion_matrix.png", "confusion_matrix_train.png"]
+MODEL = [*CURVES, "predictions.npz", "metrics.json", "prediction_samples.png"]
+WRITTEN = {
+    "01_exploration": ["train_distribution.png", "test_distribution.png", "sample_faces.png", "mean_faces.png"],
+    "02_cleaning": ["manifest.csv", "copies.png", "conflicts.png", "leakage.png", "metrics.json"],
+    "03_baseline_cnn": ["baseline.safetensors", *MODEL],
+    "04_transfer_learning": ["comparison.png", *(f"resnet18_scratch/{name}" for name in MODEL)],
+    "05_grad_cam": ["grad_cam.png", "class_average.png", "sanity.png", "metrics.json"],
+    "09_results": ["leaderboard.csv", "leaderboard.png", "reliability.png"],
+}
+SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "balanced_accuracy", "ece", "per_class"}
+
+
+def call(*arguments, **environment):
+    """A command of the workbook, as a terminal would run it: no network, no ImageNet weights."""
+    command = [sys.executable, "-m", "fer_helpers.run", *arguments]
+    made = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=os.environ | environment)
+    return made.returncode, made.stdout + made.stderr
+
+
+@pytest.fixture(scope="module")
+def row(tmp_path_factory):
+    out = tmp_path_factory.mktemp("outputs")
+    offline = {"TORCH_HOME": str(tmp_path_factory.mktemp("torch")), "HTTPS_PROXY": "http://127.0.0.1:9"}
+    settings = ["DATA=synthetic", "BUDGET=smoke", f"OUT={out}", "PARAMS=backbones=resnet18"]
+    code, said = call("run-all", *settings, **offline)
+    assert code == 0, said[-3000:]
+    return out, settings, said
+
+
+def test_every_stage_leaves_what_the_design_names(row):
+    out, _, _ = row
+    missing = [
+        f"{stage}/{name}" for stage, names in WRITTEN.items() for name in names if not (out / stage / name).exists()
+    ]
+    assert not missing
+    assert all((out / stage / f"{stage}.ipynb").exists() for stage in WRITTEN), "executed notebooks are kept"
+
+
+def test_the_terminal_tells_stage_epoch_and_what_is_left(row):
+    _, _, said = row
+    assert re.search(r"\[\d/6\] 03_baseline_cnn", said) and re.search(r"epoch +2/2 .* left", said)
+    assert "drawn" in said.splitlines()[0]
+
+
+def test_metrics_have_every_key(row):
+    out, _, _ = row
+    for folder in ("03_baseline_cnn", "04_transfer_learning/resnet18_scratch"):
+        metrics = paths.read_json(out / folder / "metrics.json")
+        assert {"stage", "model", "data", "train", "val", "test", "test_7178", "config", "run"} <= set(metrics)
+        for part in ("train", "val", "test", "test_7178", "test_without_copies"):
+            assert set(metrics[part]) == SCORES
+        assert metrics["data"]["kind"] == "synthetic" and metrics["data"]["cleaned"]["removed_from_training"] > 0
+        run = {"commit", "versions", "device", "precision", "threads", "seconds", "images_per_second", "budget", "seed"}
+        assert run <= set(metrics["run"]) and metrics["pretrained"] is False
+        with np.load(out / folder / "predictions.npz") as stored:
+            assert stored["probs"].shape == (len(stored["names"]), 7) and stored["probs"].dtype == np.float32
+            right = stored["probs"].argmax(1) == stored["labels"]
+            assert right[stored["split"] == "test"].mean() == pytest.approx(metrics["test"]["accuracy"], abs=1e-4)
+
+
+def test_the_planted_truth_was_found(row):
+    out, _, _ = row
+    marks = {each["kind"]: each for each in paths.read_json(out / "02_cleaning" / "metrics.json")["planted"]}
+    for kind in ("exact", "exact_val", "exact_test", "conflict", "blank"):
+        assert marks[kind]["found"] == marks[kind]["planted"] > 0
+    assert sum(each["found"] for each in marks.values()) >= 0.9 * sum(each["planted"] for each in marks.values())
+
+
+def test_every_result_says_that_it_is_a_demonstration(row):
+    out, _, _ = row
+    for stage in WRITTEN:
+        assert "DEMONSTRATION" in (out / stage / f"{stage}.ipynb").read_text(), stage
+    assert pd.read_csv(out / "09_results" / "leaderboard.csv").demonstration.all()
+
+
+def test_test_was_opened_once_a_model(row):
+    out, _, _ = row
+    assert list(pd.read_csv(out / "test_openings.csv").model) == ["baseline", "resnet18_scratch"]
+
+
+def test_a_second_run_does_nothing(row):
+    out, settings, _ = row
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    code, said = call("run-all", *settings)
+    assert code == 0 and "nothing to do" in said
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_saved_model_is_scored_again_with_the_same_result(row):
+    out, _, _ = row
+    model = out / "03_baseline_cnn" / "baseline.safetensors"
+    code, said = call("evaluate", f"MODEL={model}", "DATA=synthetic", "BUDGET=smoke", f"OUT={out}")
+    assert code == 0, said
+    again = paths.read_json(out / "evaluate" / "baseline.json")
+    assert again["test"] == paths.read_json(out / "03_baseline_cnn" / "metrics.json")["test"]
+    assert len(pd.read_csv(out / "test_openings.csv")) == 3
+
+
+def test_bad_calls_end_with_a_sentence(row, tmp_path):
+    out, settings, _ = row
+    for arguments, says in (
+        (["run-all", "BUDGET=fast"], "fast"),
+        (["run-all", "DATA=no/such/folder"], "no/such/folder"),
+        (["03", *settings, "PARAMS=epoch=3"], "epochs"),
+        (["evaluate", f"MODEL={tmp_path}/none.safetensors", "DATA=synthetic", f"OUT={out}"], "no model file"),
+    ):
+        code, said = call(*arguments)
+        assert code != 0 and says in said and "Traceback" not in said, said

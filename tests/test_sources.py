@@ -1,0 +1,516 @@
+"""Every layout of the data, every bad input, the cache, and Kaggle with and without a network; all on made-up faces."""
+
+import io
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_helpers import layouts, paths, sources
+from fer_helpers.faces import EMOTIONS, SPLITS, pixel_sha256
+
+SAID = {"train": ["Training"] * 6, "test": ["PublicTest", "PrivateTest"] * 2}
+CSV_LABELS = {"angry": 0, "disgust": 1, "fear": 2, "happy": 3, "sad": 4, "surprise": 5, "neutral": 6}
+
+
+@pytest.fixture(autouse=True)
+def workbook(tmp_path, monkeypatch):
+    """An empty workbook, so that neither its data folder nor its cache is a real one."""
+    root = tmp_path / "workbook"
+    root.mkdir()
+    monkeypatch.setattr(paths, "ROOT", root)
+    monkeypatch.chdir(tmp_path)
+    for name in ("FER_DATA", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no account of Kaggle's, no earlier download
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")  # kagglehub then asks localhost:7777
+    return root
+
+
+def encoded(array, kind="PNG", **how):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+def tree(said=SAID, official=True):
+    """name -> bytes of a small data set in Kaggle's folders; every face is another random picture."""
+    rng, files = np.random.default_rng(0), {}
+    for folder, titles in said.items():
+        for emotion in EMOTIONS:
+            for number, title in enumerate(titles):
+                name = f"{folder}/{emotion}/{title if official else 'im'}_{number}.jpg"
+                files[name] = encoded(rng.integers(0, 256, (48, 48), dtype=np.uint8))
+    return files
+
+
+def folder_of(files, folder):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def zip_of(files, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def csv_of(path, rows=(), header="emotion,pixels,Usage"):
+    """A CSV in which each split has every label twice, then `rows`; the face in row n has the grey value n."""
+    made, usages = [], ("Training", "Training", "PublicTest", "PrivateTest")
+    for number in range(28):
+        made.append(f"{number % 7},{' '.join([str(number)] * 2304)},{usages[number // 7]}")
+    path.write_text("\n".join([header, *made, *rows]) + "\n")
+    return path
+
+
+def load(data, **how):
+    """The faces and the lines that were printed."""
+    lines = []
+    return sources.load(data, log=lines.append, **how), lines
+
+
+def problem(people, *parts):
+    """The one problem that has all these parts in it."""
+    (sentence,) = [told for told in people.source["problems"] if all(part in told for part in parts)]
+    return sentence
+
+
+# Layouts
+
+
+def check_official(people, layout):
+    assert people.source["layout"] == layout
+    assert people.source["official_split"] and people.source["kind"] == "folder"
+    assert people.source["counts"] == {"train": [6] * 7, "val": [2] * 7, "test": [2] * 7}
+    files = tree()
+    assert people.names.tolist() == sorted(files)
+    assert [EMOTIONS[label] for label in people.labels] == [name.split("/")[1] for name in people.names]
+    for name, image in zip(people.names, people.images.numpy(), strict=True):
+        assert np.array_equal(image, np.asarray(Image.open(io.BytesIO(files[name]))))
+    said = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+    assert [said[name.split("/")[2].split("_")[0]] for name in people.names] == people.split.tolist()
+
+
+@pytest.mark.parametrize("around", ["", "archive/", "archive/fer2013/"])
+def test_kaggle_folder_and_zip_at_any_depth(tmp_path, around):
+    nested = {around + name: content for name, content in tree().items()}
+    check_official(load(folder_of(nested, tmp_path / "mine"))[0], "train/test folders")
+    nested |= {"__MACOSX/train/angry/._x.jpg": b"x", f"{around}train/.DS_Store": b"x", f"{around}README.md": b"x"}
+    people, lines = load(zip_of(nested, tmp_path / "archive.zip"))
+    check_official(people, "zip of train/test folders")
+    assert lines[0] == "archive.zip (named by data): 42 train, 14 val, 14 test faces"
+    assert not any("DS_Store" in line or "README" in line for line in lines)
+    json.dumps(people.source)
+
+
+def test_order_does_not_depend_on_how_the_files_come(tmp_path):
+    files = tree()
+    forward = load(zip_of(files, tmp_path / "a.zip"))[0]
+    backward = load(zip_of(dict(reversed(files.items())), tmp_path / "b.zip"))[0]
+    assert forward.names.tolist() == backward.names.tolist()
+    assert (forward.images == backward.images).all() and (forward.split == backward.split).all()
+
+
+def test_case_of_folders_does_not_matter(tmp_path):
+    files = {name.replace("train/", "Train/").replace("/angry/", "/Angry/"): data for name, data in tree().items()}
+    people, _ = load(folder_of(files, tmp_path / "mine"))
+    assert people.source["counts"]["train"] == [6] * 7
+    assert "Train/Angry/Training_0.jpg" in people.names
+
+
+@pytest.mark.parametrize("validation", ["val", "validation"])
+def test_three_folders_are_used_as_they_are(tmp_path, validation):
+    said = {"train": ["a"] * 3, validation: ["b"] * 2, "test": ["c"] * 1}
+    people, _ = load(folder_of(tree(said, official=False), tmp_path / "mine"))
+    assert people.source["counts"] == {"train": [3] * 7, "val": [2] * 7, "test": [1] * 7}
+    assert people.source["layout"] == "train/val/test folders"
+    assert people.source["title"] == people.source["name"] == "mine"
+    assert not people.source["official_split"] and not people.source["problems"]
+
+
+@pytest.mark.parametrize(
+    "name, header", [("fer2013.csv", "emotion,pixels,Usage"), ("icml_face_data.csv", "emotion, pixels, Usage")]
+)
+def test_csv_maps_its_label_order(tmp_path, name, header):
+    people, _ = load(csv_of(tmp_path / name, header=header))
+    assert people.source["layout"] == name and people.source["official_split"]
+    expected = [EMOTIONS.index(list(CSV_LABELS)[number % 7]) for number in range(28)]
+    assert people.labels.tolist() == expected
+    assert people.labels.tolist()[:7] == [0, 1, 2, 3, 5, 6, 4]
+    assert people.images[:, 0, 0].tolist() == list(range(28)) and (people.images[17] == 17).all()
+    assert people.names[17] == "row_00017"
+    assert [int((people.split == split).sum()) for split in SPLITS] == [14, 7, 7]
+    assert "angry 2 for 3,995" in problem(people, "counts aren't those of FER-2013")
+
+
+def test_csv_with_columns_in_another_order_and_inside_a_zip(tmp_path):
+    file = csv_of(tmp_path / "icml_face_data.csv")
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    swapped = "\n".join(f"{emotion},{usage},{pixels}" for emotion, pixels, usage in lines)
+    people, _ = load(zip_of({"data/fer2013.csv": swapped.encode()}, tmp_path / "archive.zip"))
+    assert people.source["layout"] == "zip of fer2013.csv" and len(people) == 28
+
+
+def test_counts_of_the_published_set_make_it_fer2013(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "FER2013", {"train": (6,) * 7, "val": (2,) * 7, "test": (2,) * 7})
+    people, _ = load(folder_of(tree(), tmp_path / "mine"))
+    assert people.source["kind"] == "fer2013" and people.source["title"] == "FER-2013"
+    assert people.source["problems"] == []
+    monkeypatch.setitem(sources.FER2013, "val", (2, 2, 2, 2, 2, 2, 3))
+    people, lines = load(tmp_path / "mine")
+    assert people.source["kind"] == "folder" and "surprise 2 for 3" in problem(people, "counts") and len(lines) == 2
+
+
+# Splits that aren't there
+
+
+def test_validation_cut_keeps_copies_on_one_side(tmp_path):
+    files = tree({"train": ["x"] * 20, "test": ["x"] * 2}, official=False)
+    for emotion in EMOTIONS:
+        for number in range(1, 10, 2):
+            files[f"train/{emotion}/im_{number}.jpg"] = files[f"train/{emotion}/im_{number - 1}.jpg"]
+    people, _ = load(folder_of(files, tmp_path / "mine"))
+    assert "of 140 training faces" in problem(people, "No validation split")
+    assert not people.source["official_split"]
+    assert people.part("test").counts().tolist() == [2] * 7
+    assert people.part("val").counts().min() >= 2 and 24 <= len(people.part("val")) <= 32
+    train, val = (set(pixel_sha256(people.part(split).images.numpy())) for split in ("train", "val"))
+    assert not train & val
+    again = layouts.read(tmp_path / "mine", "folder")
+    assert (again.split == people.split).all()
+
+
+def test_only_some_recoverable_names_are_told(tmp_path):
+    files = tree()
+    files["test/sad/mine.jpg"] = files.pop("test/sad/PublicTest_0.jpg")
+    people, _ = load(folder_of(files, tmp_path / "mine"))
+    assert "test/sad/mine.jpg" in problem(people, "official splits", "their folder decides")
+    assert people.split[people.names == "test/sad/mine.jpg"] == "test"
+    assert people.part("val").counts().tolist() == [2, 2, 2, 2, 2, 1, 2]
+    assert not people.source["official_split"] and problem(people, "test has 15 faces for 3,589")
+
+
+def test_a_few_recoverable_names_are_no_validation_split(tmp_path):
+    files = tree(official=False)
+    files["test/sad/PublicTest_1.jpg"] = files.pop("test/sad/im_0.jpg")
+    people, _ = load(folder_of(files, tmp_path / "mine"))
+    assert problem(people, "No validation split") and len(people.part("test")) == 28
+
+
+# Files that are odd, left out or converted
+
+NOISE = np.random.default_rng(1).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+ODD_IMAGES = {
+    "text": (b"this is no picture", "can't be decoded", "(not an image)"),
+    "empty": (b"", "can't be decoded", "(empty file)"),
+    "truncated": (encoded(NOISE, "JPEG")[:9000], "can't be decoded", "truncated"),
+    "photo": (encoded(NOISE, "JPEG"), "converted", "(500×300 RGB)"),
+    "rgba": (encoded(np.dstack([NOISE[:48, :48], NOISE[:48, :48, 0]])), "converted", "(48×48 RGBA)"),
+    "deep": (encoded(NOISE[:48, :48, 0].astype(np.uint16) << 8), "converted", "(48×48 16-bit grey)"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_IMAGES)
+@pytest.mark.parametrize("pack", [folder_of, zip_of])
+def test_odd_images_are_named(tmp_path, odd, pack):
+    content, kind, said = ODD_IMAGES[odd]
+    name = "train/happy/Training_0.jpg"
+    people, lines = load(pack({**tree(), name: content}, tmp_path / "mine.zip" if pack is zip_of else tmp_path / "m"))
+    told = problem(people, kind)
+    assert name in told and said in told and any(kind in line for line in lines)
+    assert (name in people.names) == (kind == "converted")
+    assert people.source["counts"]["train"][3] == (6 if kind == "converted" else 5)
+    if odd == "deep":
+        image = people.images[people.names.tolist().index(name)]
+        assert np.array_equal(image, NOISE[:48, :48, 0])
+
+
+def test_decompression_bomb_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    people, _ = load(folder_of({**tree(), "train/sad/Training_0.jpg": encoded(NOISE)}, tmp_path / "mine"))
+    assert "Training_0.jpg (too many pixels)" in problem(people, "can't be decoded")
+
+
+def test_folders_missing_misspelt_and_empty_are_named(tmp_path):
+    files = {name.replace("train/angry", "train/angri"): data for name, data in tree().items()}
+    folder = folder_of({name: data for name, data in files.items() if "test/disgust" not in name}, tmp_path / "mine")
+    shutil.rmtree(folder / "test/fear")
+    (folder / "test/fear").mkdir()
+    (folder / "train/left.jpg").write_bytes(b"x")
+    (folder / "train/sad/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    people, _ = load(folder)
+    assert "train/angri (did you mean angry?)" in problem(people, "aren't an emotion")
+    assert problem(people, "are missing").endswith("(2): test/disgust, train/angry.")
+    assert problem(people, "are empty").endswith("(1): test/fear.")
+    assert "train/left.jpg" in problem(people, "outside the emotion folders")
+    assert "train/sad/gone.jpg (No such file" in problem(people, "can't be decoded")
+    assert str(tmp_path) not in json.dumps(people.source)
+    assert people.source["counts"]["train"] == [0, 6, 6, 6, 6, 6, 6]
+
+
+def test_dangerous_zip_entries_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(layouts, "LARGEST", 1_000_000)
+    extra = {"train/sad/big.jpg": bytes(2_000_000), "../train/sad/up.jpg": b"x", "train/sad/../../up.jpg": b"x"}
+    people, _ = load(zip_of({**tree(), **extra}, tmp_path / "archive.zip"))
+    told = problem(people, "path or size")
+    assert "train/sad/big.jpg (2 MB)" in told and "../train/sad/up.jpg ('..' in its path)" in told and "(3)" in told
+    assert len(people) == 70
+
+
+def test_a_damaged_zip_entry_is_named(tmp_path):
+    path = zip_of(tree(), tmp_path / "archive.zip")
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PNG") + 60] ^= 255
+    path.write_bytes(content)
+    assert "train/angry/Training_0.jpg (Bad CRC-32" in problem(load(path)[0], "can't be decoded")
+
+
+PIXELS = " ".join(["7"] * 2304)
+ODD_ROWS = {
+    "3": "it has 1 fields",
+    f"3,{PIXELS[:-2]},Training": "it has 2,303 pixels instead of 2,304",
+    f"3,999{PIXELS[1:]},Training": "a pixel is 999, not 0 to 255",
+    f"3,x{PIXELS[1:]},Training": "its pixels aren't whole numbers",
+    f"9,{PIXELS},Training": "its label is 9, not 0 to 6",
+    f"3,{PIXELS},Holiday": "its Usage is Holiday",
+}
+
+
+def test_odd_csv_rows_are_named_by_number(tmp_path):
+    people, _ = load(csv_of(tmp_path / "fer2013.csv", [*ODD_ROWS, f"6,{PIXELS},Training"]))
+    told = problem(people, "CSV rows left out (6)")
+    for number, reason in enumerate(ODD_ROWS.values(), start=28):
+        assert f"row_{number:05d} ({reason}" in told
+    assert len(people) == 29 and people.names[-1] == "row_00034" and (people.images[-1] == 7).all()
+
+
+def test_many_problems_stay_readable(tmp_path):
+    odd = {f"train/sad/Training_x{number:03d}.jpg": b"x" for number in range(100)}
+    people, lines = load(folder_of({**tree(), **odd}, tmp_path / "mine"))
+    assert "and 80 more" in problem(people, "can't be decoded")
+    assert max(map(len, lines)) < 260
+
+
+# What stops the run
+
+
+def without(part):
+    return {name: data for name, data in tree().items() if part not in name}
+
+
+FATAL = {
+    "empty folder": (lambda at: at.mkdir(), "is empty. Expected is a folder or zip"),
+    "other files": (lambda at: folder_of({"holiday/a.jpg": b"x"}, at), "nothing that looks like the data"),
+    "no train": (lambda at: folder_of(without("train/"), at), "has no usable training faces"),
+    "no test": (lambda at: folder_of(without("test/"), at), "has no usable test faces"),
+    "one emotion": (lambda at: folder_of({n: d for n, d in tree().items() if "sad" in n}, at), "one emotion only"),
+    "nothing decodes": (lambda at: folder_of(dict.fromkeys(tree(), b"x"), at), "What was noticed: Files that can't be"),
+    "few faces": (
+        lambda at: folder_of({n: d for n, d in tree(official=False).items() if "_0" in n and "/s" in n}, at),
+        "too few different training faces",
+    ),
+    "broken.zip": (lambda at: at.write_bytes(b"PK\x03\x04 half a download"), "is a broken zip"),
+    "empty.zip": (lambda at: zip_of({"a.txt": b"x"}, at), "holds nothing that looks like the data"),
+    "faces.tar.gz": (lambda at: at.write_bytes(b"x"), "neither a folder nor a .zip nor a .csv"),
+    "bare.csv": (lambda at: csv_of(at, header="emotion,pixels"), "has no column Usage; its first line is: emotion"),
+    "nothing.csv": (lambda at: at.write_bytes(b""), "has no column emotion and no pixels and no Usage"),
+    "quote.csv": (lambda at: csv_of(at, ['"' + "1 " * 100_000]), "isn't readable as CSV near line 30"),
+}
+
+
+@pytest.mark.parametrize("name", FATAL)
+def test_unusable_data_stops_with_a_sentence(tmp_path, name):
+    make, sentence = FATAL[name]
+    make(tmp_path / name)
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path / name)
+    assert sentence in str(caught.value) and name in str(caught.value)
+
+
+def test_missing_path_tells_where_it_looked(workbook):
+    with pytest.raises(FileNotFoundError, match=r"data=faces\.zip: there is no .* and no .*workbook.*Give the path"):
+        sources.find("faces.zip")
+    with pytest.raises(FileNotFoundError, match="Did you mean synthetic"):
+        sources.find("sythetic")
+
+
+# Finding
+
+
+def test_paths_count_from_here_then_from_the_workbook(tmp_path, workbook):
+    zip_of(tree(), workbook / "mine.zip")
+    assert sources.find("mine.zip").path == workbook / "mine.zip"
+    zip_of(tree(), tmp_path / "mine.zip")
+    assert sources.find("mine.zip").path == tmp_path / "mine.zip"
+
+
+@pytest.mark.parametrize("place", ["data", "data/fer2013", "data/archive.zip", "data/fer2013.csv"])
+def test_auto_takes_the_data_folder(workbook, place):
+    (workbook / "data").mkdir()
+    (workbook / "data" / "notes.txt").write_text("mine")
+    makers = {"": lambda at: folder_of(tree(), at), ".zip": lambda at: zip_of(tree(), at), ".csv": csv_of}
+    makers[(workbook / place).suffix](workbook / place)
+    found = sources.find()
+    assert found.path == workbook / place and "in the workbook's data folder" in found.why
+
+
+def test_fer_data_comes_before_the_data_folder(tmp_path, workbook, monkeypatch):
+    folder_of(tree(), workbook / "data")
+    monkeypatch.setenv("FER_DATA", str(zip_of(tree(), tmp_path / "mine.zip")))
+    assert sources.find("auto").path == tmp_path / "mine.zip"
+    assert sources.find("auto").why == "mine.zip (named by FER_DATA)"
+    assert sources.find("synthetic").layout == "synthetic"
+
+
+def test_drawn_faces_have_a_card_and_a_key_for_each_budget():
+    small, lines = load("synthetic", budget="smoke")
+    assert len(small) == 700 and small.drawn and lines[0].startswith("drawn faces (data=synthetic): ")
+    assert {"why", "key", "counts", "planted", "problems", "official_split"} <= set(small.source)
+    assert sum(map(sum, small.source["counts"].values())) == 700
+    found = sources.find("synthetic")
+    assert sources.content_key(found, "smoke") == small.source["key"] != sources.content_key(found)
+
+
+# Cache
+
+
+def test_second_reading_comes_from_the_cache(tmp_path, workbook, monkeypatch):
+    path = zip_of({**tree(), "train/sad/Training_9.jpg": b"x"}, tmp_path / "archive.zip")
+    first, lines = load(path)
+    monkeypatch.setattr(layouts, "read", None)
+    moved = path.rename(tmp_path / "moved.zip")
+    second, again = load(moved)
+    renamed = {"name": "moved.zip", "title": "moved.zip", "why": "moved.zip (named by data)"}
+    assert again[1:] == lines[1:] and second.source == {**first.source, **renamed}
+    assert (first.images == second.images).all() and (first.labels == second.labels).all()
+    assert (first.names == second.names).all() and (first.split == second.split).all()
+    assert [file.name for file in (workbook / ".cache").iterdir()] == [f"faces-{first.source['key']}.npz"]
+
+
+def test_key_follows_the_content(tmp_path):
+    def key(path):
+        return sources.content_key(sources.find(path))
+
+    folder, table = folder_of(tree(), tmp_path / "mine"), csv_of(tmp_path / "a.csv")
+    archive = zip_of(tree(), tmp_path / "a.zip")
+    before = [key(path) for path in (folder, table, archive)]
+    assert before == [key(path) for path in (folder, table, archive)] and len(set(before)) == 3
+    os.utime(folder / "train/sad/Training_0.jpg", ns=(1, 1))
+    csv_of(table, ["6,1,Training"])
+    zip_of({**tree(), "train/sad/Training_0.jpg": b"x"}, archive)
+    assert not set(before) & {key(path) for path in (folder, table, archive)}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"x", lambda data: b""])
+def test_damaged_cache_is_told_and_made_again(tmp_path, workbook, damage):
+    path = zip_of(tree(), tmp_path / "archive.zip")
+    first, _ = load(path)
+    (cache,) = (workbook / ".cache").iterdir()
+    cache.write_bytes(damage(cache.read_bytes()))
+    second, lines = load(path)
+    assert "is damaged and is made again" in lines[1] and (first.images == second.images).all()
+    assert not any("damaged" in line for line in load(path)[1])
+
+
+def test_cache_that_cannot_be_written_is_told(tmp_path, workbook):
+    (workbook / ".cache").write_text("in the way")
+    people, lines = load(zip_of(tree(), tmp_path / "archive.zip"))
+    assert len(people) == 70 and "couldn't be kept in .cache" in lines[1]
+
+
+def test_only_the_newest_caches_are_kept(tmp_path, workbook):
+    keys = []
+    for number in range(sources.KEPT_CACHES + 1):
+        path = zip_of({**tree(), f"train/sad/Training_x{number}.jpg": b"x"}, tmp_path / f"{number}.zip")
+        keys.append(load(path)[0].source["key"])
+        os.utime(workbook / ".cache" / f"faces-{keys[-1]}.npz", ns=(number, number))
+    assert {file.name for file in (workbook / ".cache").iterdir()} == {f"faces-{key}.npz" for key in keys[1:]}
+
+
+# Kaggle
+
+
+@pytest.fixture
+def kaggle():
+    """A server that gives a small zip, or the status that a test puts into its `answer`."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(404)  # any answer says that there is a network
+            self.end_headers()
+
+        def do_POST(self):
+            self.server.asked.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            time.sleep(self.server.delay)
+            self.send_response(self.server.answer)
+            buffer = io.BytesIO()
+            content = zip_of(tree(), buffer).getvalue() if self.server.answer == 200 else b"{}"
+            self.send_header("Content-Type", "application/zip")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("localhost", 7777), Answer) as server:
+        server.answer, server.asked, server.delay = 200, [], 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_kaggle_downloads_once_and_then_works_offline(kaggle, monkeypatch):
+    monkeypatch.setattr(sources, "ANSWER_SECONDS", 1)
+    kaggle.delay = 2  # a slow download of a Kaggle that answers is waited for
+    found = sources.find("auto")
+    assert found.name == "fer2013" and "from Kaggle, msambare/fer2013/versions/1" in found.why
+    people, _ = load("kaggle")
+    check_official(people, "train/test folders")
+    assert people.source["name"] == "fer2013" and len(kaggle.asked) == 1
+    assert b'"fer2013"' in kaggle.asked[0][1] and kaggle.asked[0][0].endswith("/DownloadDataset")
+    kaggle.shutdown()
+    kaggle.server_close()
+    assert sources.find("kaggle").path == found.path
+
+
+@pytest.mark.parametrize("answer, said", [(403, "wants an account"), (500, "Kaggle gave an error")])
+def test_kaggle_that_refuses_is_told(kaggle, answer, said):
+    kaggle.answer = answer
+    with pytest.raises(ConnectionError, match=f"{said}.*Download archive.zip by hand.*DATA="):
+        sources.find("kaggle")
+
+
+def test_offline_auto_falls_through_to_drawn_faces(workbook):
+    (workbook / "data").mkdir()
+    people, lines = load("auto", budget="smoke")
+    assert people.drawn
+    assert lines[0].startswith("drawn faces (the workbook's data folder holds no data set. Kaggle doesn't answer")
+    with pytest.raises(ConnectionError, match=r"no network\?.*archive.zip"):
+        sources.load("kaggle")
+
+
+def test_kaggle_that_swallows_requests_does_not_hang(monkeypatch):
+    monkeypatch.setattr(sources, "ANSWER_SECONDS", 3)
+    with socket.create_server(("localhost", 7777)), pytest.raises(ConnectionError, match="doesn't answer"):
+        sources.find("kaggle")
+
+
+def test_a_download_that_takes_too_long_is_stopped(kaggle, monkeypatch):
+    monkeypatch.setattr(sources, "DOWNLOAD_SECONDS", 0.3)
+    with pytest.raises(ConnectionError, match="took longer than"):
+        sources.find("kaggle")
