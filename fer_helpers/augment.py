@@ -16,11 +16,11 @@ class Augment:
     """
 
     flip: float = 0.5
-    degrees: float = 10.0
-    shift: float = 0.08
-    scale: float = 0.1
-    brightness: float = 0.2
-    contrast: float = 0.2
+    degrees: float = 7.0
+    shift: float = 0.05
+    scale: float = 0.07
+    brightness: float = 0.1
+    contrast: float = 0.1
     erase: float = 0.0
 
     def __call__(self, faces: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -77,7 +77,7 @@ class Faces:
         """Which data a result was made from, JSON-ready: source, kind, key, counts of each split, cleaned."""
         known = {name: self.source.get(name) for name in ("title", "kind", "key", "official_split", "cleaned")}
         counts = {split: int((self.split == split).sum()) for split in SPLITS}
-        return {"source": self.source.get("name", ""), **known, "counts": counts}
+        return {"source": self.source.get("name", ""), "demonstration": self.drawn, **known, "counts": counts}
 
     def caption(self, what: str = "") -> str:
         """One line under a figure: the data set, what of it, the number of faces."""

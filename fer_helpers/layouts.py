@@ -3,37 +3,28 @@
 What can't be used is left out and named; the reading stops only where nothing usable is left.
 """
 
-import csv
-import io
 import os
 import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from fer_helpers.faces import EMOTIONS, SIDE, SPLIT_TITLES, Faces, grey_square, pixel_sha256
+from fer_helpers import decoding, tables
+from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 
 EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>/, or fer2013.csv"
 FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
-USAGES = {title.lower(): split for split, title in SPLIT_TITLES.items()}
-CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-CSV_COLUMNS = ("emotion", "pixels", "Usage")
 PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
 DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
 NAMED = 20  # files that a problem names; of the others it tells the number
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
-BLOCK = 512  # images that a thread decodes at a time; handing them over one by one costs more than decoding
 
 
 class Entry(NamedTuple):
@@ -73,7 +64,7 @@ def rank(name: str) -> tuple:
 
 def told_split(name: str) -> str:
     """The split that a file's own name tells, as Training_3908.jpg does; "" if none."""
-    return USAGES.get(name.rsplit("/", 1)[-1].split("_")[0].lower(), "")
+    return tables.USAGES.get(name.rsplit("/", 1)[-1].split("_")[0].lower(), "")
 
 
 def read(path: Path, layout: str) -> Faces:
@@ -90,7 +81,7 @@ def read(path: Path, layout: str) -> Faces:
         people = _read_zip(path, problems)
     else:
         with path.open("rb") as stream:
-            people = _read_csv(stream, path.name, problems)
+            people = tables.read(stream, path.name, problems)
     _refuse(people, path, problems)
     if "val" not in people.split:
         people = _cut_validation(people, path.name, problems)
@@ -132,12 +123,12 @@ def _read_zip(path, problems):
             if inside := _below_prefix(entries):
                 return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")
             shown = [entry for entry in entries if not any(map(ignored, entry.name.split("/")))]
-            tables = [entry for entry in shown if entry.name.lower().endswith(".csv")]
-            if not tables:
+            found = [entry for entry in shown if entry.name.lower().endswith(".csv")]
+            if not found:
                 raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
-            table = min(tables, key=lambda entry: rank(entry.name))
+            table = min(found, key=lambda entry: rank(entry.name))
             with archive.open(table.place) as stream:
-                return _read_csv(stream, f"{table.name} in {path.name}", problems, "zip of ")
+                return tables.read(stream, f"{table.name} in {path.name}", problems, "zip of ")
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is a broken zip ({error}). Download or copy it again.") from error
 
@@ -160,7 +151,7 @@ def _below_prefix(entries):
 
 def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
     chosen, labels = _choose(entries, problems)
-    images, good = _decode_all(chosen, fetch, problems)
+    images, good = decoding.decode(chosen, fetch, problems)
     names = np.array([entry.name for entry in chosen], dtype=str)[good]
     folder = np.array([FOLDERS[name.split("/")[0].lower()] for name in names], dtype="<U5")
     split, official = _official(names, folder, problems)
@@ -209,48 +200,6 @@ def _tell_folders(unknown, found, problems):
                 problems[f"Emotion folders that are {state}"].append(f"{split}/{emotion}")
 
 
-def _decode_all(entries, fetch, problems):
-    """(N, 48, 48) uint8 images and (N,) bool, False where a file couldn't be read or decoded."""
-    blocks = ([_fetched(fetch, entry) for entry in entries[at : at + BLOCK]] for at in range(0, len(entries), BLOCK))
-    images, good = np.zeros((len(entries), SIDE, SIDE), np.uint8), np.zeros(len(entries), bool)
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        decoded = pool.map(lambda block: [_decoded(content) for content in block], blocks)
-        for row, (image, said) in enumerate(chain.from_iterable(decoded)):
-            if image is not None:
-                images[row], good[row] = image, True
-            if said:
-                kind = "Files that can't be decoded, left out" if image is None else "Images converted to 48×48 grey"
-                problems[kind].append(f"{entries[row].name} ({said})")
-    return images, good
-
-
-def _fetched(fetch, entry):
-    """The file's bytes, or the error that came instead."""
-    try:
-        return fetch(entry)
-    except Exception as error:
-        return error
-
-
-def _decoded(content):
-    """The image, (48, 48) uint8, and what was unusual about it; or None and why it can't be decoded."""
-    try:
-        if isinstance(content, Exception):
-            raise content
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            usual = picture.mode == "L" and picture.size == (SIDE, SIDE)
-            mode = "16-bit grey" if picture.mode.startswith("I") else {"L": "grey"}.get(picture.mode, picture.mode)
-            return grey_square(picture), "" if usual else f"{picture.width}×{picture.height} {mode}"
-    except UnidentifiedImageError:
-        return None, "not an image" if content else "empty file"
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return None, "too many pixels"
-    except Exception as error:  # damaged files make decoders raise nearly anything
-        said = getattr(error, "strerror", None) or str(error)  # strerror: without the path on this machine
-        return None, said.split("\n")[0][:80] or type(error).__name__
-
-
 def _official(names, folder, problems):
     """(N,) split of each image, and whether that is the official one.
 
@@ -283,65 +232,3 @@ def _cut_validation(people, name, problems):
     kind = f"No validation split was there: {len(chosen):,} of {len(train):,} training faces became one"
     problems[f"{kind}, drawn in proportion to the emotions and with exact copies on one side"] = []
     return replace(people, split=split, source={**people.source, "official_split": False})
-
-
-def _read_csv(stream, name, problems, wrap="") -> Faces:
-    """The rows of a CSV; `name` is for messages."""
-    rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=""))
-    images, labels, splits, names = [], [], [], []
-    try:
-        header = next(rows, [])
-        columns = _columns(header, name)
-        for number, row in enumerate(filter(None, rows)):
-            try:
-                image, label, split = _parse(row, columns)
-            except ValueError as error:
-                problems["CSV rows left out"].append(f"row_{number:05d} ({error})")
-                continue
-            images.append(image)
-            labels.append(label)
-            splits.append(split)
-            names.append(f"row_{number:05d}")
-    except csv.Error as error:
-        raise ValueError(f"{name} isn't readable as CSV near line {rows.line_num} ({error}). Get it again.") from error
-    layout = "icml_face_data.csv" if any(title != title.strip() for title in header) else "fer2013.csv"
-    source = {"layout": wrap + layout, "official_split": True}
-    pixels = torch.from_numpy(np.array(images, dtype=np.uint8).reshape(-1, SIDE, SIDE))
-    labels = torch.tensor(labels, dtype=torch.int64)
-    return Faces(pixels, labels, np.array(splits, dtype="<U5"), np.array(names, dtype=str), source)
-
-
-def _columns(header, name):
-    """Position of each of CSV_COLUMNS, however they are spelt and ordered."""
-    titles = [title.strip().lower() for title in header]
-    lacking = [column for column in CSV_COLUMNS if column.lower() not in titles]
-    if lacking:
-        there = ", ".join(title.strip()[:30] for title in header[:5]) or "nothing"
-        raise ValueError(
-            f"{name} has no column {' and no '.join(lacking)}; its first line is: {there}. "
-            f"Give fer2013.csv or icml_face_data.csv, whose columns are {', '.join(CSV_COLUMNS)}."
-        )
-    return [titles.index(column.lower()) for column in CSV_COLUMNS]
-
-
-def _parse(row, columns):
-    """(48, 48) uint8 image, label and split of one row; ValueError with the reason if it is unusable."""
-    if len(row) <= max(columns):
-        raise ValueError(f"it has {len(row)} fields")
-    emotion, pixels, usage = (row[column].strip() for column in columns)
-    if emotion not in ("0", "1", "2", "3", "4", "5", "6"):
-        raise ValueError(f"its label is {emotion[:20] or 'empty'}, not 0 to 6")
-    if usage.lower() not in USAGES:
-        raise ValueError(f"its Usage is {usage[:20] or 'empty'}, not Training, PublicTest or PrivateTest")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # older numpy only warns of what isn't a number
-        try:
-            values = np.fromstring(pixels, dtype=np.int64, sep=" ")
-        except (ValueError, DeprecationWarning):
-            raise ValueError("its pixels aren't whole numbers") from None
-    if len(values) != SIDE * SIDE:
-        raise ValueError(f"it has {len(values):,} pixels instead of {SIDE * SIDE:,}")
-    wrong = values[(values < 0) | (values > 255)]
-    if len(wrong):
-        raise ValueError(f"a pixel is {wrong[0]}, not 0 to 255")
-    return values.astype(np.uint8).reshape(SIDE, SIDE), EMOTIONS.index(CSV_ORDER[int(emotion)]), USAGES[usage.lower()]

@@ -114,6 +114,17 @@ def build(architecture: str, **arguments) -> nn.Module:
     return model
 
 
+def probabilities(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What a network answers: the mean of its probabilities for a face and for the mirrored face.
+
+    Scores and `predict` both come from here. Mirroring changes no emotion, and the two answers' mean is the better one.
+    images: (N, 48, 48) uint8 on the model's device, or what else its `preprocess` takes. returns: (N, 7) float32.
+    """
+    faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
+    both = [model(view).float().softmax(1) for view in (faces, faces.flip(-1))]
+    return (both[0] + both[1]) / 2
+
+
 def weight_count(model: nn.Module, *, trained: bool = False) -> int:
     """Number of weights; with trained=True only of those that the optimiser moves."""
     return sum(part.numel() for part in model.parameters() if part.requires_grad or not trained)

@@ -52,8 +52,8 @@ def as_face(image) -> np.ndarray:
 
 @torch.inference_mode()
 def predict_emotion(model: torch.nn.Module, image) -> Prediction:
-    """The emotion of one face picture; `image` as in `as_face`. The preprocessing is the one the model trained with."""
+    """The emotion of one face picture; `image` as in `as_face`. Preprocessing and answer are those of training."""
     device = next(model.parameters()).device
     face = torch.from_numpy(as_face(image).copy()).unsqueeze(0).to(device)  # (1, 48, 48)
-    probs = model.eval()(model.preprocess(face)).softmax(1)[0].cpu()
+    probs = models.probabilities(model.eval(), face)[0].cpu()
     return Prediction(EMOTIONS[int(probs.argmax())], dict(zip(EMOTIONS, probs.tolist(), strict=True)))

@@ -70,7 +70,7 @@ def reference(out_root: Path, drawn_root: Path) -> None:
         if path.name in KEPT:
             copy_whole(path, paths.REFERENCE / path.relative_to(out_root))
     for path in sorted(drawn_root.glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
-        copy_whole(path, paths.REFERENCE / "notebooks" / path.name)
+        keep_notebook(path, paths.REFERENCE / "notebooks" / path.name)
     manifest = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
     removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
@@ -83,6 +83,22 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     network = models.load(out_root / GIVEN_AWAY)
     models.save(network, paths.REFERENCE / GIVEN_AWAY, half=True, metrics=network.card["metrics"])
     readme()
+
+
+def keep_notebook(path: Path, target: Path) -> None:
+    """Copy an executed notebook without what it says of this machine: folders, times, warnings of the kernel."""
+    book = json.loads(path.read_text())
+    book["metadata"]["papermill"] = {"parameters": {"data": "synthetic"}}
+    for cell in book["cells"]:
+        cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["source"] = re.sub(r'(?m)^out_root = ".*"$', 'out_root = "outputs"', "".join(cell["source"]))
+        outputs = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
+        cell |= {"outputs": outputs} if cell["cell_type"] == "code" else {}
+    with paths.whole(target) as temporary:
+        temporary.write_text(
+            json.dumps(book, indent=1, ensure_ascii=False).replace(str(paths.ROOT), "fer-workbook") + "\n"
+        )
 
 
 def copy_whole(path: Path, target: Path) -> None:

@@ -4,8 +4,6 @@ import ast
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,14 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fer_helpers import layouts, paths, synthetic
+from fer_helpers import kaggle, layouts, paths, synthetic
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
 READER_VERSION = 1  # raise it when the same data is read differently: old caches and results are then set aside
-HANDLE = "msambare/fer2013/versions/1"  # without its version kagglehub asks the network even for what it has
-ADDRESS = "https://www.kaggle.com/datasets/msambare/fer2013"
-ANSWER_SECONDS = 10  # within which Kaggle has to answer, or kagglehub's own cache
-DOWNLOAD_SECONDS = 15 * 60
 KEPT_CACHES = 3
 SAID_LINES, SAID_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
 DRAWN = {"smoke": 700}  # faces drawn at a budget
@@ -33,24 +27,6 @@ FER2013 = {  # published counts, order of EMOTIONS
     "val": (467, 56, 496, 895, 607, 653, 415),
     "test": (491, 55, 528, 879, 626, 594, 416),
 }
-# A process of its own, because kagglehub has no time limit and a thread that waits for a name server can't be stopped
-DOWNLOAD = """
-import os, threading
-try:
-    import kagglehub, requests
-    from kagglesdk.kaggle_env import get_endpoint, get_env
-    clock = threading.Timer({seconds}, os._exit, [3])
-    clock.daemon = True
-    clock.start()
-    try:
-        requests.head(get_endpoint(get_env()), timeout={seconds} / 2)
-        clock.cancel()
-    except requests.RequestException:
-        pass  # kagglehub's cache may have it
-    print("\\npath", kagglehub.dataset_download({handle!r}))
-except Exception as error:
-    print("\\nerror", type(error).__name__, " ".join(str(error).split()))
-"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +44,13 @@ class Found:
             return "drawn faces"
         path = self.path.resolve()
         return path.parents[1].name if path.parent.name == "versions" else path.name
+
+
+def _from_kaggle():
+    folder = kaggle.fetch()
+    if there := look(folder):
+        return _found(*there, f"from Kaggle, {kaggle.HANDLE}")
+    raise ConnectionError(f"What came from Kaggle holds no data set: {folder}. Give a path instead: DATA=archive.zip")
 
 
 def find(data: str | Path = "auto") -> Found:
@@ -148,45 +131,6 @@ def _promising(item):
         return "pixels" in stream.readline(1000)
 
 
-def _from_kaggle():
-    """FER-2013 through kagglehub, from its cache or the network; never asks for a password.
-
-    Raises ConnectionError, within ANSWER_SECONDS where Kaggle doesn't answer.
-    """
-    code = DOWNLOAD.format(seconds=ANSWER_SECONDS, handle=HANDLE)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,  # its bar of progress goes to the terminal
-            env={**os.environ, "KAGGLEHUB_VERBOSITY": "error"},
-            timeout=DOWNLOAD_SECONDS,
-        )
-        said = done.stdout.decode(errors="replace").strip().split("\n")[-1]
-        kind, _, rest = said.partition(" ")
-        there = look(Path(rest)) if kind == "path" and Path(rest).is_dir() else None
-        reason = "" if there else _reason(kind, rest, done.returncode)
-    except subprocess.TimeoutExpired:
-        reason = f"The download from Kaggle took longer than {DOWNLOAD_SECONDS / 60:g} minutes"
-    if reason:
-        raise ConnectionError(
-            f"{reason}. Download archive.zip by hand from {ADDRESS} and give its path: DATA=archive.zip"
-        )
-    return _found(*there, f"from Kaggle, {HANDLE}")
-
-
-def _reason(kind, rest, status):
-    """Why there is nothing from Kaggle, as a sentence without its end."""
-    error, _, text = rest.partition(" ")
-    if status == 3 or (kind == "error" and ("Timeout" in error or error in ("ConnectionError", "SSLError"))):
-        return "Kaggle doesn't answer from here (no network?)"
-    if text.startswith(("401", "403")) or error == "UnauthenticatedError":
-        return f"Kaggle wants an account for it (error {text[:3]}); if you have one, set KAGGLE_API_TOKEN to its token"
-    if kind == "path":
-        return f"What came from Kaggle holds no data set: {rest}"
-    return f"Kaggle gave an error: {textwrap.shorten(rest, 200) or f'exit {status}'}"
-
-
 def content_key(found: Found, budget: str = "quick") -> str:
     """Fingerprint of the data's content, found without decoding it; the same for the same data elsewhere.
 
@@ -231,6 +175,8 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
     title = "FER-2013" if known["kind"] == "fer2013" else found.name
     known |= {"name": found.name, "title": title, "why": found.why, "key": key, "counts": counts}
     log(f"{found.why}: " + ", ".join(f"{sum(counts[split]):,} {split}" for split in SPLITS) + " faces")
+    if found.layout == "synthetic":
+        log("  These faces are drawn by the workbook: every result from here on is a DEMONSTRATION.")
     lines = notes + known["problems"]
     for line in lines[:SAID_LINES]:
         log("  " + textwrap.shorten(line, SAID_CHARACTERS, placeholder=" ..."))

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fer_helpers import checkpoints, machine, paths
+from fer_helpers import checkpoints, machine, models, paths
 from fer_helpers.faces import Faces, batches
 
 
@@ -22,7 +21,6 @@ class TrainConfig:
 
     optimiser: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
     class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
-    averaging: share of the old in the running mean of the weights that is scored and kept; 0 takes the last weights.
     patience: epochs without a better val accuracy after which training stops; 0 never stops early.
     precision: float32, bfloat16, or auto, which takes what is faster on this machine.
     """
@@ -35,7 +33,6 @@ class TrainConfig:
     schedule: str = "one-cycle"
     label_smoothing: float = 0.0
     class_weighting: float = 0.0
-    averaging: float = 0.0
     patience: int = 0
     precision: str = "auto"
     seed: int = 0
@@ -111,10 +108,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
     schedule = make_schedule(optimiser, cfg, steps=math.ceil(len(train) / cfg.batch_size))
     weights = loss_weights(train.counts(), cfg.class_weighting).to(device)
     loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=cfg.label_smoothing)
-    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(cfg.averaging), use_buffers=True)
-    judged = mean.module if cfg.averaging else model
-    parts = {"model": model, "mean": mean, "optimiser": optimiser, "schedule": schedule}
-    history, best = keeper.restore(parts, [order, draws])
+    history, best = keeper.restore({"model": model, "optimiser": optimiser, "schedule": schedule}, [order, draws])
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):
         start = time.perf_counter()
         model.train()
@@ -129,15 +123,13 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            if cfg.averaging:
-                mean.update_parameters(model)
             if cfg.schedule == "one-cycle":
                 schedule.step()
             total = total + loss.detach() * len(labels)  # stays on the device: no wait per step
             right = right + (logits.argmax(1) == labels).sum()
         row = {"epoch": len(history) + 1, "lr": optimiser.param_groups[0]["lr"]}
         row |= {"train_loss": float(total) / len(train), "train_accuracy": float(right) / len(train)}
-        row |= score_val(judged, val, precision)
+        row |= score_val(model, val, precision)
         if not math.isfinite(row["train_loss"]):
             raise ValueError(f"The loss is no longer a number in epoch {row['epoch']}: lower peak_lr ({cfg.peak_lr}).")
         if cfg.schedule == "plateau":
@@ -145,7 +137,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
         row["seconds"] = time.perf_counter() - start
         history.append(row)
         if row is best_row(history):
-            best = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
+            best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         keeper.write(history, best, precision)
         log(epoch_line(history, cfg.epochs))
     model.load_state_dict(best)
@@ -182,15 +174,14 @@ def refuse_test(*sets: Faces) -> None:
 
 @torch.inference_mode()
 def _probabilities(model, people, precision="float32", batch_size=1024):
-    """(N, 7) float32 on the CPU; float32 arithmetic unless said otherwise, so that machines agree."""
+    """(N, 7) float32 on the CPU; in float32 unless said otherwise, so that machines agree."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     parts = []
     with machine.numbers(precision, device):
         for images, _ in batches(people, batch_size):
-            faces = model.preprocess(images.to(device)).contiguous(memory_format=torch.channels_last)
-            parts.append(model(faces).float().softmax(1).cpu())
+            parts.append(models.probabilities(model, images.to(device)).cpu())
     model.train(was_training)
     return torch.cat(parts)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_helpers import kaggle as kaggle_room
 from fer_helpers import layouts, paths, sources
 from fer_helpers.faces import EMOTIONS, SPLITS, pixel_sha256
 
@@ -475,7 +476,7 @@ def kaggle():
 
 
 def test_kaggle_downloads_once_and_then_works_offline(kaggle, monkeypatch):
-    monkeypatch.setattr(sources, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(kaggle_room, "ANSWER_SECONDS", 1)
     kaggle.delay = 2  # a slow download of a Kaggle that answers is waited for
     found = sources.find("auto")
     assert found.name == "fer2013" and "from Kaggle, msambare/fer2013/versions/1" in found.why
@@ -505,12 +506,12 @@ def test_offline_auto_falls_through_to_drawn_faces(workbook):
 
 
 def test_kaggle_that_swallows_requests_does_not_hang(monkeypatch):
-    monkeypatch.setattr(sources, "ANSWER_SECONDS", 3)
+    monkeypatch.setattr(kaggle_room, "ANSWER_SECONDS", 3)
     with socket.create_server(("localhost", 7777)), pytest.raises(ConnectionError, match="doesn't answer"):
         sources.find("kaggle")
 
 
 def test_a_download_that_takes_too_long_is_stopped(kaggle, monkeypatch):
-    monkeypatch.setattr(sources, "DOWNLOAD_SECONDS", 0.3)
+    monkeypatch.setattr(kaggle_room, "DOWNLOAD_SECONDS", 0.01)
     with pytest.raises(ConnectionError, match="took longer than"):
         sources.find("kaggle")

@@ -117,16 +117,6 @@ def test_test_faces_are_refused(sets, tmp_path):
     assert list(log.model) == ["baseline"] * 2 and list(log.test_faces) == [14, 14]
 
 
-def test_averaging_keeps_the_running_mean_of_the_weights(sets):
-    plain, averaged = train(sets, replace(CFG, epochs=1)), train(sets, replace(CFG, epochs=1, averaging=0.5))
-    assert not same_weights(plain[0], averaged[0])
-    still = train(sets, replace(CFG, epochs=1, averaging=1.0))[0]  # never takes anything new after the first step
-    training.seed_everything(0)
-    start = models.build("baseline", filters=(8, 8, 8), hidden=32)
-    moved = [(a - b).abs().max().item() for a, b in zip(still.parameters(), start.parameters(), strict=True)]
-    assert max(moved) <= 1e-3, "one step of AdamW moves a weight by the learning rate at most"
-
-
 def test_early_stopping_counts_from_the_best_epoch():
     rows = [{"epoch": k + 1, "val_accuracy": a, "val_loss": 1.0} for k, a in enumerate([0.2, 0.5, 0.4, 0.5])]
     assert training.best_row(rows)["epoch"] == 2, "of equals the earlier epoch is kept"
