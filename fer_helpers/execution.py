@@ -75,12 +75,16 @@ def own_kernel() -> Iterator[None]:
 def make_room(folder: Path, aside: Path) -> None:
     """Empty a stage's folder: old and new results are never mixed.
 
-    Finished results move aside until the new ones are there. Of a run that stopped, checkpoints stay: it goes on there.
+    Finished results move aside until the new ones are there. Checkpoints stay: a run that stopped goes on there, and
+    one that only draws other figures doesn't train again. They know themselves which training they belong to.
     """
     if (folder / RECEIPT).exists():
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
+        for path in sorted(aside.rglob("checkpoint*")):
+            (folder / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(folder / path.relative_to(aside))
     for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):

@@ -17,6 +17,7 @@ KEPT = (
     "train_distribution.png",
     "test_distribution.png",
     "brightness_contrast.png",
+    "mean_faces.png",
     "similarity.png",
     "conflicts.png",
     "leakage.png",

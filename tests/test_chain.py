@@ -4,10 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import torchvision
 
 from fer_helpers import paths
 
@@ -109,6 +112,24 @@ def test_a_saved_model_is_scored_again_with_the_same_result(row):
     again = paths.read_json(out / "evaluate" / "baseline.json")
     assert again["test"] == paths.read_json(out / "03_baseline_cnn" / "metrics.json")["test"]
     assert len(pd.read_csv(out / "test_openings.csv")) == 3
+
+
+def test_with_imagenet_weights_at_hand_all_three_ways_run(tmp_path):
+    """The file has the right name, place and keys; its numbers are random, since nothing can be downloaded here."""
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
+    torch.save(torchvision.models.resnet18().state_dict(), folder / name)
+    settings = ["DATA=synthetic", "BUDGET=smoke", f"OUT={tmp_path}/out", "PARAMS=backbones=resnet18"]
+    code, said = call("04", *settings, TORCH_HOME=str(tmp_path / "torch"))
+    assert code == 0, said[-3000:]
+    assert "ImageNet's weights are loaded" in said and "frozen" in said and "fine-tuned" in said
+    made = tmp_path / "out" / "04_transfer_learning"
+    began = {
+        way: paths.read_json(made / f"resnet18_{way}" / "metrics.json") for way in ("frozen", "fine_tuned", "scratch")
+    }
+    assert [each["pretrained"] for each in began.values()] == [True, True, False]
+    assert began["frozen"]["config"]["way"] == "frozen" and began["frozen"]["epochs_seen"] >= 3
 
 
 def test_bad_calls_end_with_a_sentence(row, tmp_path):

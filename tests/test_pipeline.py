@@ -243,12 +243,15 @@ def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path)
     assert again(row, counted, "01") == []
 
 
-def test_results_that_are_replaced_take_their_checkpoints_along(row, counted):
+def test_checkpoints_stay_when_results_are_replaced(row, counted):
     again(row, counted)
-    (row.out_root / "01_first/checkpoint.pt").write_text("old")
-    assert again(row, counted) == []
+    (row.out_root / "01_first/m").mkdir()
+    (row.out_root / "01_first/m/checkpoint.pt").write_text("old")
+    (row.out_root / "01_first/m/other.txt").write_text("not a checkpoint")
+    assert again(row, counted) == [], "neither of them is a result that the receipt knows"
     assert again(replace(row, asked={"seed": "1"}), counted)[0] == "01_first"
-    assert not list(row.out_root.rglob("checkpoint*"))
+    assert (row.out_root / "01_first/m/checkpoint.pt").read_text() == "old"
+    assert not (row.out_root / "01_first/m/other.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""The README keeps its promises: its numbers are the files', its snippet runs, its names exist."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_helpers import paths, report, run
+from fer_helpers.faces import EMOTIONS
+
+TEXT = (paths.ROOT / "README.md").read_text()
+
+
+def block(name):
+    return re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", TEXT, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("name", ["results", "cleaning", "badges", "times"])
+def test_numbers_are_those_of_the_reference(name):
+    made = {
+        "results": report.results_table,
+        "cleaning": report.cleaning_lines,
+        "badges": report.badges,
+        "times": report.times_line,
+    }[name]()
+    assert block(name) == made, "make reference, or make address, writes these lines"
+
+
+def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
+    snippet = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
+    model = re.search(r'load_model\("(.+?)"\)', snippet)[1]
+    (tmp_path / model).parent.mkdir(parents=True)
+    shutil.copy(paths.ROOT / model, tmp_path / model)
+    face = np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)
+    Image.fromarray(face).save(tmp_path / "face.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    label, chance = capsys.readouterr().out.split()
+    assert label in EMOTIONS and re.fullmatch(r"\d+%", chance)
+
+
+def test_commands_and_files_that_it_names_exist():
+    for command in re.findall(
+        r"\bmake ([a-z][a-z-]+|\d\d)\b", "".join(re.findall(r"`[^`]+`|```.*?```", TEXT, re.DOTALL))
+    ):
+        assert command in run.COMMANDS or command.isdigit(), command
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
+        assert (paths.ROOT / path).exists(), path
+
+
+def test_the_address_stands_in_one_place():
+    for url in re.findall(r"github\.com/([\w.-]+/fer-workbook)", TEXT):
+        assert f"https://github.com/{url}" == paths.repository()
+
+
+def test_the_reference_is_of_fer2013_and_says_how_it_was_made():
+    for path in sorted(paths.REFERENCE.glob("0[3-8]_*/**/metrics.json")):
+        metrics = paths.read_json(path)
+        if "run" in metrics and "data" in metrics:
+            assert metrics["data"]["kind"] == "fer2013" and not metrics["data"]["demonstration"]
+            assert metrics["run"]["commit"] != "unknown"
+    assert (paths.REFERENCE / "02_cleaning" / "removed.csv").exists()
