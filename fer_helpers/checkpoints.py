@@ -17,7 +17,7 @@ CODE = ("augment", "faces", "machine", "models", "training")
 
 def code_hash(names=CODE) -> str:
     """SHA-256 over the syntax trees of modules of this package: comments and layout don't count."""
-    sources = [(Path(__file__).parent / f"{name}.py").read_text() for name in names]
+    sources = [(Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8") for name in names]
     return hashlib.sha256("".join(ast.dump(ast.parse(source)) for source in sources).encode()).hexdigest()
 
 
@@ -28,6 +28,7 @@ def key(model, train, val, cfg, augment) -> str:
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    digest.update(train.images.device.type.encode())  # random states of one device don't fit another
     digest.update(bytes(part.requires_grad for part in model.parameters()))
     for people in (train, val):
         digest.update("\n".join(people.names).encode())

@@ -56,10 +56,12 @@ def near_pairs(images: np.ndarray, *, distance: int = 10, correlation: float = 0
 
     images: (N, H, W) uint8, no two equal, none flat. distance: unequal bits of 64 up to which a pair is looked at.
     correlation: of the pixels after alignment by up to `shift` pixels, above which it is a copy.
-    returns: columns i, j (i < j), correlation, mirrored; every proposed pair above half that correlation.
+    returns: every proposed pair, the most alike first: i, j (i < j), correlation, mirrored, and `copy`, the verdict.
     """
     if len(images) < 2:
-        return pd.DataFrame({"i": [], "j": [], "correlation": [], "mirrored": []}).astype({"i": int, "j": int})
+        return pd.DataFrame({"i": [], "j": [], "correlation": [], "mirrored": [], "copy": []}).astype(
+            {"i": int, "j": int, "correlation": float, "copy": bool}
+        )
     plain = phash_bits(images)
     tables = []
     for mirrored, other in ((False, images), (True, images[:, :, ::-1])):
@@ -86,7 +88,7 @@ def find_copies(
     lead = np.sort(first[~flat[first]])  # one of each distinct picture
     pairs = near_pairs(images[lead], **rules)
     pairs[["i", "j"]] = lead[pairs[["i", "j"]].to_numpy(int)]
-    copies = pairs[pairs["copy"]] if len(pairs) else pairs
+    copies = pairs[pairs["copy"]]
     links = np.concatenate(
         [np.stack([first[exact], np.arange(len(images))]), copies[["i", "j"]].to_numpy(int).T], axis=1
     )

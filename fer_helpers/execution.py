@@ -75,10 +75,12 @@ def own_kernel() -> Iterator[None]:
 def make_room(folder: Path, aside: Path) -> None:
     """Empty a stage's folder: old and new results are never mixed.
 
-    Finished results move aside until the new ones are there. Checkpoints stay: a run that stopped goes on there, and
-    one that only draws other figures doesn't train again. They know themselves which training they belong to.
+    Finished results, and those that somebody made by hand in JupyterLab, move aside until the new ones are there;
+    what a stopped run left half-done goes. Checkpoints stay: a run that stopped goes on there, and one that only draws
+    other figures doesn't train again. They know themselves which training they belong to.
     """
-    if (folder / RECEIPT).exists():
+    half_done = any((folder / name).exists() for name in ("running.ipynb", "failed.ipynb"))
+    if (folder / RECEIPT).exists() or (folder.exists() and not half_done):
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)

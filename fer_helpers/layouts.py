@@ -24,7 +24,7 @@ FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", 
 PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
 DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
-NAMED = 20  # files that a problem names; of the others it tells the number
+NAMED = 1000  # files that a problem names; of the others it tells the number
 
 
 class Entry(NamedTuple):

@@ -125,9 +125,9 @@ def probabilities(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return (both[0] + both[1]) / 2
 
 
-def weight_count(model: nn.Module, *, trained: bool = False) -> int:
-    """Number of weights; with trained=True only of those that the optimiser moves."""
-    return sum(part.numel() for part in model.parameters() if part.requires_grad or not trained)
+def weight_count(model: nn.Module) -> int:
+    """Number of weights."""
+    return sum(part.numel() for part in model.parameters())
 
 
 def imagenet_weights(backbone: str, *, seconds: float = 10.0) -> dict:

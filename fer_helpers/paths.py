@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ REFERENCE = ROOT / "outputs" / "reference"
 
 def repository() -> str:
     """Address of the public repository, as pyproject.toml states it."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 
 
 def stage(name: str, out_root: str | Path = "outputs") -> Path:
@@ -61,12 +61,12 @@ def whole(path: str | Path) -> Iterator[Path]:
 def write_json(path: str | Path, content: dict) -> None:
     """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN."""
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict:
     """The dictionary in a JSON file."""
-    return json.loads(Path(path).read_text())
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_csv(path: str | Path, table) -> None:
@@ -96,9 +96,3 @@ def add_line(path: str | Path, row: dict) -> None:
 def now() -> str:
     """This moment in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def results(out_root: str | Path, name: str = "metrics.json") -> Iterable[Path]:
-    """Every file of that name in the stages below `out_root`, in order; kept references aside."""
-    folder = ROOT / out_root
-    return sorted(path for path in folder.glob(f"[0-9][0-9]_*/**/{name}"))

@@ -202,7 +202,10 @@ def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None
     seconds = execution.run(stage.path, folder, values(stage, row), aside, row.command)
     content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
     paths.write_json(folder / receipts.NAME, content)
-    shutil.rmtree(aside, ignore_errors=True)
+    if receipts.read(aside):
+        shutil.rmtree(aside, ignore_errors=True)
+    elif aside.exists():
+        print(f"      what lay there before, made by hand, is kept in {aside}")
     with suppress(OSError):  # results of other stages may wait there
         aside.parent.rmdir()
     print(f"      done in {execution.clock(seconds)}")

@@ -73,7 +73,7 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
 
     heats: (N, H, W) in [0, 1], laid over the pictures. grey: scale from 0 to 255; False fits it to each picture.
     """
-    rows = -(-len(images) // columns)
+    rows = max(1, -(-len(images) // columns))
     tall = 1.45 if titles is not None and any(titles[columns:]) else 1.28  # inches a row, with or without its titles
     figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
     for place in axes.flat:
@@ -128,18 +128,16 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
 
 
 @styled
-def histogram(
-    series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line: float | None = None, log: bool = False
-):
+def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line: float | None = None):
     """Outlines of histograms. series: name -> (N,) values; line: a threshold to draw in."""
     figure, axes = plt.subplots(figsize=(7.5, 4))
     edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in series.values()]), bins)
     for name, values in series.items():
         colour = {"color": COLOURS[name]} if name in COLOURS else {}
-        axes.hist(values, edges, histtype="step", linewidth=2, label=name, density=ylabel == "density", **colour)
+        axes.hist(values, edges, histtype="step", linewidth=2, label=name, **colour)
     if line is not None:
         axes.axvline(line, color=RED, linestyle="--")
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(axis="y")
     if len(series) > 1:
         axes.legend(fontsize=9)

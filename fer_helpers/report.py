@@ -41,10 +41,11 @@ def evaluate(model: str, data: str, out_root: str, budget: str = "quick") -> Non
 
     network = models.load(model).to(machine.pick_device())
     everyone = sources.load(data, budget=budget)
-    if everyone.drawn != (network.card["metrics"]["data"]["kind"] == "synthetic"):
-        print("Careful: the model learnt from other faces than these (drawn or photographed).")
+    learnt = network.card.get("metrics", {}).get("data", {})
+    if everyone.drawn != learnt.get("demonstration", everyone.drawn):
+        print("Careful: of the model's faces and these, one set is drawn and the other photographed.")
     judged = everyone.part("val", "test")
-    manifest = cleaning.read(everyone, out_root)
+    manifest = cleaning.build(everyone)[0].set_index("name").loc[everyone.names]  # leaves notebook 02's alone
     copied = cleaning.has_training_copy(manifest)[everyone.split != "train"]
     name = Path(model).stem
     probs = training.open_test(network, judged, stage="evaluate", name=name, out_root=out_root)
@@ -65,6 +66,9 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     card = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
     if card["kind"] != "fer2013":
         raise ValueError(f"The reference is made from FER-2013, not from '{card['source']}': give DATA= the real data.")
+    drawn = paths.read_json(paths.need("02_cleaning", "metrics.json", drawn_root))["data"]
+    if not drawn["demonstration"]:
+        raise ValueError(f"The notebooks in {drawn_root} were run on '{drawn['source']}', not on drawn faces.")
     for old in [*paths.REFERENCE.glob("[0-9][0-9]_*"), paths.REFERENCE / "notebooks"]:
         shutil.rmtree(old, ignore_errors=True)
     for path in sorted(out_root.glob("[0-9][0-9]_*/**/*")):
@@ -88,18 +92,18 @@ def reference(out_root: Path, drawn_root: Path) -> None:
 
 def keep_notebook(path: Path, target: Path) -> None:
     """Copy an executed notebook without what it says of this machine: folders, times, warnings of the kernel."""
-    book = json.loads(path.read_text())
-    book["metadata"]["papermill"] = {"parameters": {"data": "synthetic"}}
+    book = json.loads(path.read_text(encoding="utf-8"))
+    book["metadata"].pop("papermill", None)
     for cell in book["cells"]:
         cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["source"] = re.sub(r'(?m)^out_root = ".*"$', 'out_root = "outputs"', "".join(cell["source"]))
         outputs = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
         cell |= {"outputs": outputs} if cell["cell_type"] == "code" else {}
+    text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+    text = text.replace(str(paths.ROOT), "fer-workbook").replace(str(Path.home()), "~")
     with paths.whole(target) as temporary:
-        temporary.write_text(
-            json.dumps(book, indent=1, ensure_ascii=False).replace(str(paths.ROOT), "fer-workbook") + "\n"
-        )
+        temporary.write_text(text, encoding="utf-8")
 
 
 def copy_whole(path: Path, target: Path) -> None:
@@ -110,7 +114,7 @@ def copy_whole(path: Path, target: Path) -> None:
 
 def readme() -> None:
     """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
-    text = README.read_text()
+    text = README.read_text(encoding="utf-8")
     blocks = {"results": results_table(), "cleaning": cleaning_lines(), "badges": badges(), "times": times_line()}
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -118,7 +122,7 @@ def readme() -> None:
             raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     with paths.whole(README) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def results_table() -> str:
@@ -135,10 +139,14 @@ def results_table() -> str:
             f"| {row.test_without_copies_accuracy:.1%} | {row.test_macro_f1:.1%} | {row.test_recall_disgust:.0%} "
             f"| {row.seconds / 60:.0f} |"
         )
-    machine = table.device.iloc[0].split(": ", 1)[-1]
     openings = len(pd.read_csv(paths.REFERENCE / "test_openings.csv"))
-    told = f"Budget `{table.budget.iloc[0]}` on a CPU ({machine}), chosen on PublicTest; PrivateTest was opened "
-    return "\n".join([*lines, "", f"{told}{openings} times for this table, once a model."])
+    began = "with" if table.pretrained.any() else "without"
+    told = (
+        f"Budget `{table.budget.iloc[0]}`, {table.device.iloc[0].replace('cpu: ', '')}, {began} ImageNet's weights. "
+        f"Epochs were chosen on PublicTest; PrivateTest was opened {openings} times in the folder of this run, each "
+        f"time by a finished model."
+    )
+    return "\n".join([*lines, "", told])
 
 
 def cleaning_lines() -> str:
@@ -164,10 +172,11 @@ def times_line() -> str:
     seconds = paths.read_json(paths.REFERENCE / "times.json")["seconds"]
     run = paths.read_json(paths.REFERENCE / "03_baseline_cnn" / "metrics.json")["run"]
     each = ", ".join(f"{stage[:2]} {time / 60:.1f}" for stage, time in seconds.items())
-    processor = run["device"].split(": ", 1)[-1]
+    processor = run["device"].replace("cpu: ", "")
+    total = sum(seconds.values()) / 60
     return (
-        f"Measured once, `{run['budget']}`, {run['threads']} cores ({processor}), {run['precision']}, without "
-        f"ImageNet's weights: {sum(seconds.values()) / 60:.0f} minutes for the row; by notebook, in minutes: {each}."
+        f"Measured once, `{run['budget']}`, {run['threads']} threads ({processor}, {run['precision']}): "
+        f"{total:.0f} minutes for the row; by notebook, in minutes: {each}."
     )
 
 
@@ -182,7 +191,7 @@ def badges() -> str:
     """A table of the notebooks with their questions and badges."""
     lines = ["| notebook | question | open |", "|---|---|---|"]
     for path in sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        first = "".join(json.loads(path.read_text())["cells"][0]["source"])
+        first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
         question = re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
         lines.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {badge(path)} |")
     return "\n".join(lines)
@@ -192,11 +201,11 @@ def address() -> None:
     """Carry the repository's address from pyproject.toml into every notebook (badge, clone) and the README."""
     url = paths.repository()
     for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
         text = text.replace(f"/github/{old}/blob", f"/github/{url.removeprefix('https://github.com/')}/blob")
         text = text.replace(f"https://github.com/{old}", url)
         with paths.whole(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     readme()
     print(f"Notebooks and README point at {url}.")

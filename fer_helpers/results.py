@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer_helpers import machine, models, paths, scoring, training
-from fer_helpers.faces import Faces
+from fer_helpers.faces import EMOTIONS, Faces
 
 
 def write(
@@ -57,6 +57,21 @@ def read_predictions(path: Path) -> dict:
         return {name: stored[name] for name in stored.files}
 
 
+def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> np.ndarray:
+    """(N,) int, the emotion that a finished model says of each test face.
+
+    From the predictions beside the model file if they are of these faces; else the network is asked, which opens test
+    once more.
+    """
+    stored = model_file.parent / "predictions.npz"
+    if stored.exists():
+        known = read_predictions(stored)
+        place = {name: k for k, name in enumerate(known["names"])}
+        if set(people.names) <= place.keys():
+            return known["probs"].argmax(axis=1)[[place[name] for name in people.names]]
+    return training.open_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
+
+
 def settings(cfg, augment=None, **more) -> dict:
     """Settings of a training, JSON-ready."""
     return {**asdict(cfg), "augment": asdict(augment) if augment else None, **more}
@@ -80,6 +95,8 @@ def all_metrics(out_root) -> tuple[list, list]:
             told.append(f"{where} was trained with another manifest than notebook 02's: left out.")
         else:
             fitting.append({**each, "folder": str(where)})
+    if not fitting:
+        raise ValueError(" ".join(["No trained model fits the present data.", *told, "Run notebook 03, or: make 03"]))
     return fitting, told
 
 
@@ -99,3 +116,20 @@ def leaderboard_row(each: dict) -> dict:
     row |= {f"test_{score}": each["test"][score] for score in ("loss", "macro_f1", "balanced_accuracy", "ece")}
     row["test_recall_disgust"] = each["test"]["per_class"]["disgust"]["recall"]
     return row | {"seconds": each["run"]["seconds"], "device": each["run"]["device"], "budget": each["run"]["budget"]}
+
+
+def label_doubts(found: dict, most: int = 100) -> pd.DataFrame:
+    """The val and test faces whose label the models believe least, by the mean of their probabilities.
+
+    found: name -> stored predictions, of the same faces. No model saw these faces in training. returns: name, split,
+    label, its probability, the likeliest emotion and that one's probability; at most `most` rows, the doubtful first.
+    """
+    first = next(iter(found.values()))
+    probs = np.mean([stored["probs"] for stored in found.values()], axis=0)  # (N, 7)
+    rows = np.arange(len(probs))
+    table = pd.DataFrame({"name": first["names"], "split": first["split"]})
+    table["label"] = np.array(EMOTIONS)[first["labels"]]
+    table["probability"] = probs[rows, first["labels"]].round(5)
+    table["likeliest"] = np.array(EMOTIONS)[probs.argmax(axis=1)]
+    table["its_probability"] = probs.max(axis=1).round(5)
+    return table.sort_values(["probability", "name"], ignore_index=True).head(most)

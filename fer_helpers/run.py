@@ -19,8 +19,8 @@ from fer_helpers.environment import ROOT, UserError
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
 COMMANDS = {  # what it does, and which variables it takes
-    "run-all": ("run the notebooks 01-05, 09, 10; those that are up to date are not run", NOTEBOOK),
-    "03": ("run one notebook, 01 to 10, and what it needs before it", NOTEBOOK),
+    "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
+    "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
     "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
     "lint": ("check the style of modules and notebooks", ""),
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
@@ -34,9 +34,9 @@ COMMANDS = {  # what it does, and which variables it takes
 VARIABLES = {
     "DATA": "a folder, zip or CSV with FER-2013; or kaggle, synthetic, auto",
     "BUDGET": "smoke (tests), quick (CPU), full (CUDA) or auto",
-    "SEED": "a whole number: split, weights and batches follow from it",
+    "SEED": "a whole number: first weights, batches and augmentation follow from it",
     "OUT": "folder of the results, outputs/ if not given",
-    "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 model=resnet18"',
+    "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 batch_size=64"',
     "DEVICE": "cpu, cuda or auto",
     "MODEL": "a model file (.safetensors)",
     "TORCH_INDEX": f"where torch is installed from, like {environment.CPU_WHEELS}",
@@ -187,7 +187,7 @@ def asked_for(options: dict[str, str]) -> dict[str, str]:
     for word in shlex.split(options.get("PARAMS", "")):
         name, given, value = word.partition("=")
         if not given:
-            raise UserError(f'{word} in PARAMS isn\'t name=value; write it like PARAMS="epochs=50 model=resnet18".')
+            raise UserError(f'{word} in PARAMS isn\'t name=value; write it like PARAMS="epochs=50 batch_size=64".')
         variable = {"out_root": "OUT"}.get(name, name.upper())
         if variable in NOTEBOOK.split():
             raise UserError(f"Write {variable}={value} by itself, not inside PARAMS.")

@@ -23,7 +23,7 @@ WRITTEN = {
     "03_baseline_cnn": ["baseline.safetensors", *MODEL],
     "04_transfer_learning": ["comparison.png", *(f"resnet18_scratch/{name}" for name in MODEL)],
     "05_grad_cam": ["grad_cam.png", "class_average.png", "sanity.png", "metrics.json"],
-    "09_results": ["leaderboard.csv", "leaderboard.png", "reliability.png"],
+    "09_results": ["leaderboard.csv", "leaderboard.png", "reliability.png", "label_doubts.csv"],
 }
 SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "balanced_accuracy", "ece", "per_class"}
 
@@ -94,6 +94,12 @@ def test_every_result_says_that_it_is_a_demonstration(row):
 def test_test_was_opened_once_a_model(row):
     out, _, _ = row
     assert list(pd.read_csv(out / "test_openings.csv").model) == ["baseline", "resnet18_scratch"]
+
+
+def test_the_most_doubtful_labels_are_listed(row):
+    out, _, _ = row
+    doubts = pd.read_csv(out / "09_results" / "label_doubts.csv")
+    assert len(doubts) == 100 and doubts.probability.is_monotonic_increasing and set(doubts.split) <= {"val", "test"}
 
 
 def test_a_second_run_does_nothing(row):

@@ -126,6 +126,10 @@ def test_counts_of_leaks_and_conflicts():
     matrix = cleaning.conflict_matrix(manifest)
     fear, surprise = EMOTIONS.index("fear"), EMOTIONS.index("surprise")
     assert matrix[fear, surprise] == matrix[surprise, fear] == 1 and matrix[0, 0] == 1 and matrix.sum() == 3
+    assert cleaning.disputed(manifest) == 1
+    flat = people_of([np.full((48, 48), 9, dtype=np.uint8)] * 2, [0, 1], ["train"] * 2)
+    blank = cleaning.build(flat)[0]
+    assert cleaning.disputed(blank) == 0 and cleaning.conflict_matrix(blank).sum() == 0, "blanks show no emotion"
     facts = cleaning.exact_facts(manifest)
     assert (facts["distinct"], facts["surplus"], facts["groups"]) == (3, 3, 2)
     assert facts["groups_with_several_labels"] == 1 and facts["groups_across_splits"] == 1

@@ -243,6 +243,15 @@ def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path)
     assert again(row, counted, "01") == []
 
 
+def test_results_made_by_hand_are_set_aside_not_deleted(row, counted):
+    by_hand = row.out_root / "01_first" / "model.txt"
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_text("hours of work")
+    assert again(row, counted, "01") == ["01_first"]
+    assert not by_hand.exists(), "old and new results are never mixed"
+    assert (row.out_root / ".previous" / "01_first" / "model.txt").read_text() == "hours of work"
+
+
 def test_checkpoints_stay_when_results_are_replaced(row, counted):
     again(row, counted)
     (row.out_root / "01_first/m").mkdir()
