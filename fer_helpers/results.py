@@ -12,14 +12,16 @@ from fer_helpers.faces import EMOTIONS, Faces
 
 def write(
     out: Path, model, fit, train: Faces, judged: Faces, copied, *, name: str, config: dict, run: dict, out_root
-) -> dict:
-    """Open test once, score every part, write everything but figures into `out`; returns the metrics.
+) -> tuple[dict, np.ndarray]:
+    """Open test once, score every part, write everything but figures into `out`.
 
     train, judged: the faces learnt from, and val and test. copied: (N,) bool for `judged`, True where raw training
     holds a copy. config: settings as stored. run: what the run card should say beside the machine.
+    returns: the metrics, and (N, 7) probabilities of `train`, which no file keeps.
     """
     stage = out.relative_to(paths.ROOT / out_root).parts[0]
     probs = training.open_test(model, judged, stage=stage, name=name, out_root=out_root)
+    known = training.predict_proba(model, train)
     device = next(model.parameters()).device
     speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
     metrics = {
@@ -30,7 +32,7 @@ def write(
         "data": {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}},
         "epochs_seen": len(fit.history),
         "kept_epoch": fit.kept["epoch"],
-        "train": scoring.scores(training.predict_proba(model, train), train.labels.cpu().numpy()),
+        "train": scoring.scores(known, train.labels.cpu().numpy()),
         **scoring.parts(judged, probs, copied),
         "config": config,
         "run": machine.run_card(device, precision=fit.precision, **speed, **run),
@@ -42,7 +44,7 @@ def write(
     labels = judged.labels.cpu().numpy()
     write_predictions(out / "predictions.npz", names=judged.names, labels=labels, split=judged.split, probs=probs)
     paths.write_json(out / "metrics.json", metrics)
-    return metrics
+    return metrics, known
 
 
 def write_predictions(path: Path, **arrays) -> None:
