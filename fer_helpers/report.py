@@ -14,6 +14,7 @@ KEPT = (
     "metrics.json",
     "history.csv",
     "leaderboard.csv",
+    "label_doubts.csv",
     "train_distribution.png",
     "test_distribution.png",
     "brightness_contrast.png",
