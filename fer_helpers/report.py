@@ -159,7 +159,8 @@ def cleaning_lines() -> str:
     return (
         f"- **At least {leaked['test']:,} of the {counts['test']:,} PrivateTest faces "
         f"({leaked['test'] / counts['test']:.0%}) also stand in Training**, {twins:,} of them pixel for pixel, "
-        f"the others saved again, shifted or mirrored; of PublicTest {leaked['val']:,} ({leaked['val'] / counts['val']:.0%}).\n"
+        f"the others saved again, shifted or mirrored; of PublicTest {leaked['val']:,} "
+        f"({leaked['val'] / counts['val']:.0%}).\n"
         f"- {exact['images']:,} images are {exact['distinct']:,} distinct pictures; "
         f"{exact['groups_with_several_labels']} pictures carry more than one label on their exact copies.\n"
         f"- {gone:,} training images leave (copies of test and val, surplus copies, conflicts, blanks), "
