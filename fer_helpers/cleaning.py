@@ -142,12 +142,16 @@ def exact_facts(manifest: pd.DataFrame) -> dict:
     }
 
 
+def _not_blank(manifest: pd.DataFrame) -> pd.DataFrame:
+    return manifest[~manifest.group.isin(manifest.group[manifest.reason == "blank"])]
+
+
 def conflict_matrix(manifest: pd.DataFrame) -> np.ndarray:
     """(7, 7) int, symmetric: groups of copies that carry both the row's and the column's emotion.
 
     The diagonal counts the groups whose copies all carry that emotion. Blank faces show no emotion and don't count.
     """
-    manifest = manifest[~manifest.group.isin(manifest.group[manifest.reason == "blank"])]
+    manifest = _not_blank(manifest)
     table = pd.crosstab(manifest.group, manifest.label).reindex(columns=EMOTIONS, fill_value=0).to_numpy()
     carries = (table[table.sum(axis=1) > 1] > 0).astype(int)  # (groups, 7)
     both = carries.T @ carries
@@ -157,7 +161,7 @@ def conflict_matrix(manifest: pd.DataFrame) -> np.ndarray:
 
 def disputed(manifest: pd.DataFrame) -> int:
     """Pictures whose copies carry more than one emotion; blank ones don't count."""
-    manifest = manifest[~manifest.group.isin(manifest.group[manifest.reason == "blank"])]
+    manifest = _not_blank(manifest)
     return int((manifest.groupby("group").label.nunique() > 1).sum())
 
 

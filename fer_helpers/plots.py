@@ -49,17 +49,16 @@ def styled(draw):
 
 
 @styled
-def bars(series: dict, *, ylabel: str, ticks=EMOTIONS, form: str = "{:,.0f}"):
-    """Bars beside each other. series: name -> (K,) heights; ticks: (K,) names; form: of the numbers on top."""
+def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}"):
+    """Bars beside each other. series: name -> (7,) heights, order of EMOTIONS; form: of their numbers."""
     figure, axes = plt.subplots(figsize=(8, 4.2))
     wide = 0.8 / len(series)
     for k, (name, heights) in enumerate(series.items()):
         place = np.arange(len(heights)) + (k - (len(series) - 1) / 2) * wide
-        alone = len(series) == 1 and len(heights) == len(EMOTIONS)
-        colours = list(COLOURS.values()) if alone else sns.color_palette("colorblind")[k]
+        colours = list(COLOURS.values()) if len(series) == 1 else sns.color_palette("colorblind")[k]
         drawn = axes.bar(place, heights, wide * 0.94, label=name, color=colours)
         axes.bar_label(drawn, [form.format(height) for height in heights], fontsize=8.5, padding=1)
-    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS)
     axes.set_ylabel(ylabel)
     axes.grid(axis="y")
     if len(series) > 1:

@@ -202,7 +202,7 @@ def badges() -> str:
 def address() -> None:
     """Carry the repository's address from pyproject.toml into every notebook (badge, clone) and the README."""
     url = paths.repository()
-    for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
+    for path in [README, *sorted((paths.ROOT / "notebooks").glob("*.ipynb"))]:
         text = path.read_text(encoding="utf-8")
         old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
         text = text.replace(f"/github/{old}/blob", f"/github/{url.removeprefix('https://github.com/')}/blob")
