@@ -22,6 +22,7 @@ class TrainConfig:
     optimiser: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
     class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
     patience: epochs without a better val accuracy after which training stops; 0 never stops early.
+    keep: the weights that the model ends with, of the `best` epoch on val or of the `last`, whatever val says.
     precision: float32, bfloat16, or auto, which takes what is faster on this machine.
     """
 
@@ -34,6 +35,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weighting: float = 0.0
     patience: int = 0
+    keep: str = "best"
     precision: str = "auto"
     seed: int = 0
 
@@ -88,7 +90,7 @@ def make_schedule(optimiser: torch.optim.Optimizer, cfg: TrainConfig, steps: int
 
 
 def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, checkpoint=None, log=print) -> Fit:
-    """Train in place; the model ends with the weights of the epoch with the best val accuracy.
+    """Train in place; the model ends with the weights of the epoch that cfg.keep names.
 
     train, val: faces on the device to train on; test faces are refused.
     augment: (B, C, H, W) normalised faces and a generator -> changed faces.
@@ -136,19 +138,26 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
             schedule.step(row["val_loss"])
         row["seconds"] = time.perf_counter() - start
         history.append(row)
-        if row is best_row(history):
+        if row is kept_row(history, cfg):
             best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         keeper.write(history, best, precision)
         log(epoch_line(history, cfg.epochs))
     model.load_state_dict(best)
     model.eval()
     seconds = sum(row["seconds"] for row in history)
-    return Fit(history, best_row(history), seconds, len(train) * len(history) / seconds, precision)
+    return Fit(history, kept_row(history, cfg), seconds, len(train) * len(history) / seconds, precision)
 
 
 def best_row(history: list) -> dict:
     """The epoch with the best val accuracy; the lower val loss decides between equals, then the earlier epoch."""
     return max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"], -row["epoch"]))
+
+
+def kept_row(history: list, cfg: TrainConfig) -> dict:
+    """The epoch whose weights are kept so far."""
+    if cfg.keep not in ("best", "last"):
+        raise ValueError(f"keep is '{cfg.keep}': choose best or last.")
+    return history[-1] if cfg.keep == "last" else best_row(history)
 
 
 def stalled(history: list, patience: int) -> bool:

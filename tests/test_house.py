@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "checkpoints": "paths",
     "training": "checkpoints faces machine models paths",
     "scoring": "faces",
+    "studies": "augment checkpoints faces machine models paths scoring sources training",
     "results": "faces machine models paths scoring training",
     "grad_cam": "",
     "predict": "faces models",
