@@ -86,16 +86,17 @@ def literal(text: str):
 
 
 def stages(row: Row, goal: str = "") -> list[Stage]:
-    """The notebooks of a call, in order: the main row, or one notebook and what it can't do without."""
+    """The notebooks of a call, in order: the main row; the studies or one notebook, and what those can't do without."""
     files = {path.name[:2]: path for path in sorted(row.notebooks.glob("[0-9][0-9]_*.ipynb"))}
     if not files:
         raise UserError(f"There is no notebook in {row.notebooks}.")
     if not goal:
         return [look_into(files[number], row.helpers) for number in MAIN if number in files]
-    if goal not in files:
+    goals = {number for number in files if number not in MAIN} if goal == "studies" else {goal}
+    if not goals or not goals <= files.keys():
         raise UserError(f"There is no notebook {goal} in {row.notebooks}; there are {', '.join(files)}.")
     everything = [look_into(path, row.helpers) for path in files.values()]
-    chosen = [stage for stage in everything if stage.name[:2] == goal]
+    chosen = [stage for stage in everything if stage.name[:2] in goals]
     for stage in chosen:  # grows on the way
         chosen += [other for other in everything if stage.needs(other) and other not in chosen]
     return sorted(chosen, key=lambda stage: stage.name)

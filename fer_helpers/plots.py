@@ -143,23 +143,49 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
     return figure
 
 
-@styled
-def intervals(rows: list, *, xlabel: str, chance: float | None = None):
-    """Points with intervals, a row a model. rows: (name, {part: (value, low, high)}) in per cent; chance: a line."""
-    figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
+def _points(axes, rows: list, xlabel: str, **look) -> None:
+    """Points with intervals into axes, a row of them for each of rows; see intervals."""
     named = list(dict.fromkeys(part for _, values in rows for part in values))
     for k, part in enumerate(named):
         place = [row + (k - (len(named) - 1) / 2) * 0.22 for row in range(len(rows))]
         there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
-        y, middle, low, high = np.array(there).T
-        marker = "osD^"[k % 4]
-        axes.errorbar(middle, y, xerr=[middle - low, high - middle], fmt=marker, capsize=3, label=part)
+        y, middle, low, high, *runs = np.array(there).T
+        style = {"fmt": "osD^"[k % 4], "color": sns.color_palette("colorblind")[k]} | look
+        axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
+        for values in runs:
+            axes.plot(values, y, "|", color=style["color"], markersize=7, alpha=0.7)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    if chance is not None:
-        axes.axvline(chance, color="0.5", linestyle=":", label="always the commonest emotion")
     axes.set(xlabel=xlabel)
     axes.grid(axis="x")
+
+
+@styled
+def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
+    """Points of several arms on the left; on the right, in the same rows, the difference of two of them.
+
+    rows: as intervals takes them, empty dicts where the right side stands alone. gains: (value, low, high, …) a row.
+    """
+    figure, (left, side) = plt.subplots(1, 2, sharey=True, width_ratios=(3, 2), figsize=(10.5, 1.9 + 0.5 * len(rows)))
+    _points(left, rows, xlabel)
+    _points(
+        side, [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)], gain_label, color="0.2"
+    )
+    side.axvline(0, color="0.5", linestyle=":")
+    left.legend(fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=4)
+    return figure
+
+
+@styled
+def intervals(rows: list, *, xlabel: str, chance: float | None = None):
+    """Points with intervals, a row a model, in per cent; chance: a line.
+
+    rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small stroke.
+    """
+    figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
+    _points(axes, rows, xlabel)
+    if chance is not None:
+        axes.axvline(chance, color="0.5", linestyle=":", label="always the commonest emotion")
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=4)
     return figure
 

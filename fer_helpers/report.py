@@ -27,6 +27,9 @@ KEPT = (
     "confusion_matrix.png",
     "confusion_matrix_train.png",
     "comparison.png",
+    "memorising.png",
+    "price.png",
+    "runs.csv",
     "class_average.png",
     "sanity.png",
     "leaderboard.png",
@@ -70,11 +73,12 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     drawn = paths.read_json(paths.need("02_cleaning", "metrics.json", drawn_root))["data"]
     if not drawn["demonstration"]:
         raise ValueError(f"The notebooks in {drawn_root} were run on '{drawn['source']}', not on drawn faces.")
-    for old in [*paths.REFERENCE.glob("[0-9][0-9]_*"), paths.REFERENCE / "notebooks"]:
-        shutil.rmtree(old, ignore_errors=True)
-    for path in sorted(out_root.glob("[0-9][0-9]_*/**/*")):
-        if path.name in KEPT:
-            copy_whole(path, paths.REFERENCE / path.relative_to(out_root))
+    seconds = {path.parent.name: paths.read_json(path)["seconds"] for path in sorted(out_root.glob("*/receipt.json"))}
+    for name in seconds:  # a study that wasn't run, or isn't finished, keeps the copy that it has
+        shutil.rmtree(paths.REFERENCE / name, ignore_errors=True)
+        for path in sorted((out_root / name).rglob("*")):
+            if path.name in KEPT:
+                copy_whole(path, paths.REFERENCE / path.relative_to(out_root))
     for path in sorted(drawn_root.glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
         keep_notebook(path, paths.REFERENCE / "notebooks" / path.name)
     manifest = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
@@ -82,8 +86,9 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
     log = out_root / "test_openings.csv"
     copy_whole(log, paths.REFERENCE / log.name)
-    seconds = {path.parent.name: paths.read_json(path)["seconds"] for path in sorted(out_root.glob("*/receipt.json"))}
-    paths.write_json(paths.REFERENCE / "times.json", {"seconds": seconds})
+    times = paths.REFERENCE / "times.json"
+    before = paths.read_json(times)["seconds"] if times.exists() else {}
+    paths.write_json(times, {"seconds": dict(sorted({**before, **seconds}.items()))})
     from fer_helpers import models
 
     network = models.load(out_root / GIVEN_AWAY)
@@ -170,8 +175,11 @@ def cleaning_lines() -> str:
 
 
 def times_line() -> str:
-    """How long the kept run took, notebook by notebook."""
+    """How long the kept run of the main row took, notebook by notebook."""
+    from fer_helpers import pipeline
+
     seconds = paths.read_json(paths.REFERENCE / "times.json")["seconds"]
+    seconds = {stage: time for stage, time in seconds.items() if stage[:2] in pipeline.MAIN}
     run = paths.read_json(paths.REFERENCE / "03_baseline_cnn" / "metrics.json")["run"]
     each = ", ".join(f"{stage[:2]} {time / 60:.1f}" for stage, time in seconds.items())
     processor = run["device"].replace("cpu: ", "")

@@ -20,6 +20,7 @@ from fer_helpers.environment import ROOT, UserError
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
 COMMANDS = {  # what it does, and which variables it takes
     "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
+    "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", NOTEBOOK),
     "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
     "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
     "lint": ("check the style of modules and notebooks", ""),
@@ -122,7 +123,7 @@ def close(word: str, known) -> str:
 def do(command: str, options: dict[str, str]) -> int | None:
     """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
     extra = shlex.split(options.get("PARAMS", ""))
-    if command == "run-all" or command.isdigit():
+    if command in ("run-all", "studies") or command.isdigit():
         return run_notebooks(command, options)
     if command == "test":
         return module("pytest", *extra)
@@ -142,7 +143,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
 
 
 def run_notebooks(command: str, options: dict[str, str]) -> None:
-    """The main row, or one notebook and what it needs, with data and budget settled once for all of them."""
+    """The main row, the studies, or one notebook, with what they need, data and budget settled once for all of them."""
     from fer_helpers import pipeline, sources
 
     budget = budget_of(options)
@@ -161,7 +162,7 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
         data_key=sources.content_key(found, budget),
         command=f"make {command}",
     )
-    pipeline.walk(row, command if command.isdigit() else "")
+    pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
 
 
 def results_in(options: dict[str, str]) -> str:

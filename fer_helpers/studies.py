@@ -1,17 +1,20 @@
 """Many runs of one training: arms × seeds, each a task of joblib that checkpoints itself and is never done twice."""
 
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 
 from fer_helpers import checkpoints, machine, models, paths, scoring, sources, training
 from fer_helpers.augment import Augment
-from fer_helpers.faces import Faces
+from fer_helpers.faces import EMOTIONS, Faces
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,36 @@ class Arm:
     config: training.TrainConfig
     change: Augment | None = None
     network: str = "baseline"
+
+
+def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """(N,) bool over the manifest's faces: Training less as many faces of each emotion as cleaning takes from it.
+
+    They are drawn by lot among training faces that share no picture with val or test, so all leaked copies stay. The
+    draw follows from names and seed, whatever the order of the faces. Raises ValueError if there are too few to draw.
+    """
+    train, name = (manifest.split == "train").to_numpy(), manifest.name.to_numpy()
+    free = train & ~manifest.group.isin(manifest.group[~train]).to_numpy()
+    learnt, rng, order = train.copy(), np.random.default_rng(seed), np.argsort(name)
+    for emotion in EMOTIONS:
+        mine = (manifest.label == emotion).to_numpy()
+        gone = int((mine & train & ~manifest.keep.to_numpy()).sum())
+        pool = order[(mine & free)[order]]
+        if len(pool) < gone:
+            raise ValueError(
+                f"A control must drop {gone} {emotion} faces that have no copy in val or test, and there are "
+                f"{len(pool)}: cleaning takes too much of this data for a fair comparison."
+            )
+        learnt[rng.choice(pool, gone, replace=False)] = False
+    return learnt
+
+
+def right(runs: Iterable[dict], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Each arm's (S, M) bool, a row a seed: True where the run is right on a val or test face. labels: (M,)."""
+    found = {}
+    for each in sorted(runs, key=lambda each: each["seed"]):
+        found.setdefault(each["arm"], []).append(each["probs"].argmax(axis=1) == labels)
+    return {arm: np.stack(rows) for arm, rows in found.items()}
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +126,7 @@ def _finished(file: Path, key: str) -> dict | None:
         with np.load(file, allow_pickle=False) as stored:
             result = json.loads(str(stored["result"]))
             return result | {"probs": stored["probs"]} if result["key"] == key else None
-    except (OSError, ValueError, KeyError, EOFError):  # missing, cut short or something else: train
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):  # missing, damaged or another file
         return None
 
 

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "execution": "environment receipts",
     "pipeline": "environment execution machine paths receipts sources",
     "run": "environment paths pipeline report machine sources",
-    "report": "cleaning machine models paths scoring sources training",
+    "report": "cleaning machine models paths pipeline scoring sources training",
 }
 
 

@@ -160,6 +160,18 @@ def test_one_notebook_brings_what_it_needs_but_not_what_may_be_absent(row, count
         pipeline.walk(row, "09")
 
 
+def test_the_studies_bring_what_they_need_and_are_not_in_the_main_row(row, counted):
+    notebook(row, "06_study", reads=["01_first/*.txt"])
+    notebook(row, "07_study", reads=["?06_study/sum.txt"])
+    assert again(row, counted, "studies") == ["01_first", "06_study", "07_study"]
+    assert again(row, counted) == ["02_second"]
+    assert again(row, counted, "studies") == []
+    for study in row.notebooks.glob("0[67]*"):
+        study.unlink()
+    with pytest.raises(UserError, match="no notebook studies"):
+        pipeline.walk(row, "studies")
+
+
 def test_a_failure_ends_with_the_place_and_the_reason_and_loses_nothing(row, capsys):
     pipeline.walk(row)
     notebook(row, "01_first", "1 + 1", 'print("half")\nraise ValueError("no faces here")', 'print("never")')

@@ -74,3 +74,44 @@ def test_mcnemar_and_paired_difference():
     assert made["ci95"] == pytest.approx([0.02, 0.18], abs=0.011)
     assert scoring.paired_difference(b, a)["verdict"] == "b better"
     assert scoring.paired_difference(a, a)["verdict"] == "not decided" and scoring.mcnemar(a, a) == 1.0
+
+
+def test_crossed_is_exact_where_nothing_varies():
+    values, part = np.ones((3, 8)), np.arange(8) < 3
+    made = scoring.crossed(values, part)
+    assert made == {"mean": 1.0, "ci95": [1.0, 1.0], "each": [1.0, 1.0, 1.0], "verdict": "above zero"}
+    values[:, :3] = -0.5
+    made = scoring.crossed(values, part, ~part)
+    assert made["mean"] == -1.5 and made["ci95"] == [-1.5, -1.5] and made["verdict"] == "below zero"
+    assert scoring.crossed(0 * values, part)["verdict"] == "not decided"
+    assert scoring.points(made) == (-150, -150, -150, -150, -150, -150)
+    with pytest.raises(ValueError, match="no face"):
+        scoring.crossed(values, part, np.zeros(8, bool))
+
+
+def test_crossed_is_the_bootstrap_of_faces_or_of_seeds_where_the_other_does_not_vary():
+    gain = np.random.default_rng(0).integers(-1, 2, 2000)
+    alike = np.tile(gain, (3, 1))  # every seed is right on the same faces
+    made = scoring.crossed(alike, np.full(2000, True))
+    wide = 1.96 * gain.std() / np.sqrt(2000)
+    assert made["mean"] == pytest.approx(gain.mean(), abs=1e-4) and made["each"] == [made["mean"]] * 3
+    assert made["ci95"] == pytest.approx([gain.mean() - wide, gain.mean() + wide], abs=0.1 * wide)
+    paired = scoring.crossed(alike, np.full(2000, True), together=np.arange(2000) // 4)  # drawn four by four
+    assert np.diff(paired["ci95"]) == pytest.approx(2 * wide, rel=0.2)
+    same = scoring.crossed(np.repeat(alike, 4, axis=1), np.full(8000, True), together=np.arange(8000) // 4)
+    assert np.diff(same["ci95"]) == pytest.approx(2 * wide, rel=0.1), "four copies of a face are one face"
+    seeds = scoring.crossed(np.tile([[0.0], [0.1], [0.2]], (1, 50)), np.full(50, True))
+    assert seeds["mean"] == 0.1 and seeds["ci95"] == [0.0, 0.2], "a lot of 3 seeds is one seed thrice in 1 of 27"
+
+
+def test_crossed_covers_a_planted_difference():
+    """Seeds and faces vary, and a part of the faces gains 0.2 more: about 95 intervals in 100 should hold that."""
+    part, held, zero = np.arange(600) < 200, 0, 0
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        luck, ease = rng.normal(0, 0.02, (4, 1)), rng.normal(0, 0.3, (1, 600))
+        values = rng.normal(0.05, 0.5, (4, 600)) + luck + ease + 0.2 * part
+        low, high = scoring.crossed(values, part, ~part, seed=trial, resamples=400)["ci95"]
+        held += low <= 0.2 <= high
+        zero += low <= 0 <= high
+    assert held >= 52 and zero <= 6

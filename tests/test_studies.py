@@ -1,0 +1,150 @@
+"""Studies: every run once, whatever happens in between; the protocol; the control of notebook 06."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fer_helpers import augment, studies, training
+from fer_helpers.faces import EMOTIONS, Faces
+
+STAGE = "06_price_of_leakage"
+CFG = training.TrainConfig(epochs=2, batch_size=16, keep="last", precision="float32")
+
+
+@pytest.fixture
+def people(monkeypatch):
+    """56 train, 7 val and 7 test faces of noise, in place of the loaded data."""
+    images = torch.randint(0, 256, (70, 48, 48), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    split = np.repeat(["train", "val", "test"], [56, 7, 7])
+    names = np.array([f"{part}_{k:02d}" for k, part in enumerate(split)])
+    made = Faces(images, torch.arange(70) % 7, split, names, {"name": "noise"})
+    monkeypatch.setattr(studies, "_faces", lambda data, budget: made)
+    return made
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """The seed and the number of faces of every training that is begun."""
+    began, real = [], training.fit
+
+    def counted(model, train, val, cfg, **options):
+        began.append((len(train), cfg.seed))
+        return real(model, train, val, cfg, **options)
+
+    monkeypatch.setattr(training, "fit", counted)
+    return began
+
+
+def arms(people, cfg=CFG):
+    train = people.split == "train"
+    return [studies.Arm("all", train, cfg), studies.Arm("half", train & (np.arange(70) < 28), cfg)]
+
+
+def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None):
+    return studies.study(
+        chosen, seeds, stage=STAGE, data="noise", budget="smoke", device="cpu", out_root=tmp_path, log=log
+    )
+
+
+def openings(tmp_path):
+    return list(pd.read_csv(tmp_path / "test_openings.csv").model)
+
+
+def test_finished_runs_are_read_and_not_trained_again(people, fits, tmp_path):
+    first = study(arms(people), tmp_path)
+    assert fits == [(56, 0), (28, 0), (56, 1), (28, 1)], "whole seeds, one after the other"
+    assert [(each["arm"], each["seed"]) for each in first] == [("all", 0), ("half", 0), ("all", 1), ("half", 1)]
+    assert first[0]["probs"].shape == (14, 7) and len(first[0]["history"]) == 2
+    again = study(arms(people), tmp_path)
+    assert len(fits) == 4
+    for one, other in zip(first, again, strict=True):
+        assert (one.pop("probs") == other.pop("probs")).all() and one == other
+    assert openings(tmp_path) == ["all_seed0", "half_seed0", "all_seed1", "half_seed1"], "one opening a run"
+    study(arms(people), tmp_path, seeds=range(3))
+    assert fits[4:] == [(56, 2), (28, 2)], "another seed is two more runs"
+
+
+def test_an_interrupted_study_goes_on_at_the_epoch(people, fits, tmp_path):
+    lines = []
+
+    def stop(line):
+        lines.append(line)
+        if sum("epoch " in each for each in lines) == 3:  # in the first epoch of the second run
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(arms(people), tmp_path, log=stop)
+    assert [line for line in lines if line.startswith("[")][-1].startswith("[2/4] half_seed0: 28 faces")
+    told = []
+    resumed = study(arms(people), tmp_path, log=told.append)
+    assert fits == [(56, 0), (28, 0), (28, 0), (56, 1), (28, 1)]
+    assert "all_seed0 is finished" in told[0] and any("going on after epoch 1" in line for line in told)
+    whole = study(arms(people), tmp_path / "another")
+    assert all((a["probs"] == b["probs"]).all() for a, b in zip(resumed, whole, strict=True))
+    assert not list((tmp_path / STAGE).glob("*.pt")), "what a finished run needs no more is gone"
+
+
+def test_what_was_changed_or_damaged_is_trained_again(people, fits, tmp_path):
+    study(arms(people), tmp_path, seeds=[0])
+    study(arms(people, replace(CFG, peak_lr=0.01)), tmp_path, seeds=[0])
+    assert len(fits) == 4, "other settings"
+    all_of_it, half = arms(people, replace(CFG, peak_lr=0.01))
+    study([replace(all_of_it, change=augment.Augment()), half], tmp_path, seeds=[0])
+    assert fits[4:] == [(56, 0)], "another augmentation, in one arm"
+    file = tmp_path / STAGE / "checkpoint_half_seed0.npz"
+    for damaged in (file.read_bytes()[:-100], b"no archive", b""):
+        file.write_bytes(damaged)
+        before = len(fits)
+        study([half], tmp_path, seeds=[0])
+        assert fits[before:] == [(28, 0)]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_arm_that_learns_from_val_or_test_is_refused(people, fits, tmp_path, split):
+    with pytest.raises(ValueError, match=f"Arm leak learns from faces of {split}"):
+        study([studies.Arm("leak", np.isin(people.split, ["train", split]), CFG)], tmp_path)
+    assert not fits
+
+
+def test_two_arms_of_one_name_are_refused(people, fits, tmp_path):
+    first, second = arms(people)
+    with pytest.raises(ValueError, match="one name"):
+        study([first, replace(second, name="all")], tmp_path)
+    assert not fits
+
+
+def test_right_has_a_row_a_seed():
+    labels = np.array([0, 1, 2])
+    runs = [{"arm": arm, "seed": seed, "probs": np.eye(7)[[0, seed, 2]]} for seed in (1, 0) for arm in "ba"]
+    made = studies.right(runs, labels)
+    assert set(made) == {"a", "b"} and made["a"].tolist() == [[True, False, True], [True, True, True]]
+
+
+def manifest(leaked=3, kept=10):
+    """Of each emotion: `leaked` train faces that copy a test face, one surplus copy, `kept` others; and a test face."""
+    rows = []
+    for emotion in EMOTIONS:
+        rows.append((f"test_{emotion}", "test", emotion, emotion, True, "kept"))
+        rows += [(f"leak_{emotion}_{k}", "train", emotion, emotion, False, "copy_of_test") for k in range(leaked)]
+        rows.append((f"copy_{emotion}", "train", emotion, f"{emotion}_0", False, "copy"))
+        rows += [(f"kept_{emotion}_{k}", "train", emotion, f"{emotion}_{k}", True, "kept") for k in range(kept)]
+    return pd.DataFrame(rows, columns=["name", "split", "label", "group", "keep", "reason"])
+
+
+def test_the_control_drops_as_many_faces_of_each_emotion_and_no_leaked_copy():
+    table = manifest()
+    learnt = studies.control(table)
+    train = table.split == "train"
+    assert not learnt[~train].any() and learnt[table.reason == "copy_of_test"].all()
+    assert (table[learnt].label.value_counts() == table[train & table.keep].label.value_counts()).all()
+    assert (studies.control(table) == learnt).all() and (studies.control(table, seed=1) != learnt).any()
+    mixed = table.sample(frac=1, random_state=0)
+    assert set(mixed.name[studies.control(mixed)]) == set(table.name[learnt]), "the order of the faces tells nothing"
+
+
+def test_a_control_that_cannot_be_drawn_says_so():
+    with pytest.raises(ValueError, match=r"must drop 5 angry faces .* there are 3"):
+        studies.control(manifest(leaked=4, kept=2))
