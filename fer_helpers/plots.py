@@ -153,7 +153,7 @@ def _points(axes, rows: list, xlabel: str, **look) -> None:
         style = {"fmt": "osD^"[k % 4], "color": sns.color_palette("colorblind")[k]} | look
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
         for values in runs:
-            axes.plot(values, y, "|", color=style["color"], markersize=7, alpha=0.7)
+            axes.plot(values, y, "o", color=style["color"], markersize=4, markeredgecolor="white", zorder=3)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel=xlabel)
@@ -172,7 +172,7 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
         side, [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)], gain_label, color="0.2"
     )
     side.axvline(0, color="0.5", linestyle=":")
-    left.legend(fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=4)
+    left.legend(fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.06 - 0.5 / (1 + len(rows))), ncols=4)
     return figure
 
 
@@ -180,7 +180,7 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
 def intervals(rows: list, *, xlabel: str, chance: float | None = None):
     """Points with intervals, a row a model, in per cent; chance: a line.
 
-    rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small stroke.
+    rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small point.
     """
     figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
     _points(axes, rows, xlabel)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torchvision
 
-from fer_helpers import paths
+from fer_helpers import paths, results
 
 pytestmark = pytest.mark.chain
 CURVES = ["history.csv", "loss_curve.png", "accuracy_curve.png", "confusion_matrix.png", "confusion_matrix_train.png"]
@@ -136,6 +136,36 @@ def test_with_imagenet_weights_at_hand_all_three_ways_run(tmp_path):
     }
     assert [each["pretrained"] for each in began.values()] == [True, True, False]
     assert began["frozen"]["config"]["way"] == "frozen" and began["frozen"]["epochs_seen"] >= 3
+
+
+def test_the_studies_run_after_the_main_row(row):
+    out, settings, _ = row
+    settings = settings[:-1]  # no backbones in a study
+    opened = len(pd.read_csv(out / "test_openings.csv"))
+    code, said = call("studies", *settings)
+    assert code == 0, said[-3000:]
+    assert re.search(r"\[1/2\] 02_cleaning is up to date", said) and "the price of leakage is" in said
+    study = out / "06_price_of_leakage"
+    assert all((study / name).exists() for name in ("price.png", "memorising.png", "06_price_of_leakage.ipynb"))
+    assert "DEMONSTRATION" in (study / "06_price_of_leakage.ipynb").read_text()
+    metrics, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
+    assert {"stage", "data", "faces", "arms", "price", "config", "run"} == set(metrics)
+    assert len(runs) == 6 and set(runs.arm) == set(metrics["arms"]) == {"raw_plain", "cleaned_plain", "control_plain"}
+    learnt = {arm: each["learnt"] for arm, each in metrics["arms"].items()}
+    assert learnt["control_plain"] == learnt["cleaned_plain"] < learnt["raw_plain"]
+    price, faces = metrics["price"]["plain"], metrics["faces"]
+    assert faces["test"] == faces["test_with_copy"] + faces["test_without_copy"] and faces["test_with_copy"] > 0
+    by_arm = runs.groupby("arm").mean(numeric_only=True)
+    gain = by_arm.loc["control_plain"] - by_arm.loc["cleaned_plain"]
+    assert price["test"]["mean"] == pytest.approx(gain.test_accuracy, abs=2e-4)
+    expected = gain.test_with_copy_accuracy - gain.test_without_copy_accuracy
+    assert price["test_price"]["mean"] == pytest.approx(expected, abs=4e-4)
+    low, high = price["test_price"]["ci95"]
+    assert low <= price["test_price"]["mean"] <= high
+    assert len(pd.read_csv(out / "test_openings.csv")) == opened + 6
+    assert len(results.all_metrics(out)[0]) == 2, "a study is no model of the leaderboard"
+    code, said = call("studies", *settings)
+    assert code == 0 and "nothing to do: 2 notebooks are up to date" in said
 
 
 def test_bad_calls_end_with_a_sentence(row, tmp_path):

@@ -1,0 +1,65 @@
+"""The kept reference: what a run replaces, and what it leaves as it was."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from fer_helpers import paths, report
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A reference that holds a study, in place of the workbook's own."""
+    model = paths.REFERENCE / report.GIVEN_AWAY
+    folder = tmp_path / "reference"
+    monkeypatch.setattr(paths, "REFERENCE", folder)
+    monkeypatch.setattr(report, "readme", lambda: None)
+    for stage in ("01_exploration", "06_price_of_leakage"):
+        (folder / stage).mkdir(parents=True)
+        paths.write_json(folder / stage / "metrics.json", {"made": "before"})
+        (folder / stage / "mean_faces.png").write_text("before")
+    (folder / "notebooks").mkdir()
+    for stage in ("01_exploration", "06_price_of_leakage"):
+        (folder / "notebooks" / f"{stage}.ipynb").write_text("before")
+    seconds = {"01_exploration": 1, "06_price_of_leakage": 6}
+    paths.write_json(folder / "times.json", {"seconds": seconds})
+    for name, kind in (("out", "fer2013"), ("drawn", "synthetic")):
+        out = tmp_path / name
+        for stage in ("01_exploration", "02_cleaning", "03_baseline_cnn"):
+            card = {"kind": kind, "source": kind, "demonstration": kind == "synthetic"}
+            paths.write_json(out / stage / "metrics.json", {"data": card})
+            paths.write_json(out / stage / "receipt.json", {"seconds": 10})
+            (out / stage / "copies.png").write_text("faces of people")
+            paths.write_json(out / stage / f"{stage}.ipynb", {"metadata": {}, "cells": []})
+        table = pd.DataFrame({"name": ["a"], "keep": [True], "reason": ["kept"], "twin": [""], "sha256": ["0"]})
+        paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
+        (out / "test_openings.csv").write_text("when\n")
+        shutil.copy(model, out / report.GIVEN_AWAY)
+    return tmp_path, folder
+
+
+def test_a_study_that_was_not_run_keeps_its_copy(kept):
+    root, folder = kept
+    (root / "out" / "06_price_of_leakage").mkdir()  # begun, not finished
+    paths.write_json(root / "out" / "06_price_of_leakage" / "metrics.json", {"made": "half"})
+    report.reference(root / "out", root / "drawn")
+    assert paths.read_json(folder / "06_price_of_leakage" / "metrics.json") == {"made": "before"}
+    assert "before" not in paths.read_json(folder / "01_exploration" / "metrics.json").values()
+    assert not (folder / "01_exploration" / "mean_faces.png").exists(), "old and new results are never mixed"
+    assert not list(folder.rglob("copies.png"))
+    assert (folder / "notebooks" / "06_price_of_leakage.ipynb").read_text() == "before"
+    assert (folder / "notebooks" / "01_exploration.ipynb").read_text() != "before"
+    seconds = paths.read_json(folder / "times.json")["seconds"]
+    assert seconds["06_price_of_leakage"] == 6 and seconds["01_exploration"] == 10 and "03_baseline_cnn" in seconds
+
+
+def test_a_study_that_was_run_replaces_its_copy(kept):
+    root, folder = kept
+    for name, text in (("metrics.json", '{"made": "now"}'), ("price.png", ""), ("receipt.json", '{"seconds": 60}')):
+        (root / "out" / "06_price_of_leakage").mkdir(exist_ok=True)
+        (root / "out" / "06_price_of_leakage" / name).write_text(text)
+    report.reference(root / "out", root / "drawn")
+    study = folder / "06_price_of_leakage"
+    assert sorted(path.name for path in study.iterdir()) == ["metrics.json", "price.png"]
+    assert paths.read_json(study / "metrics.json") == {"made": "now"}
