@@ -80,7 +80,8 @@ def build(people: Faces, **rules) -> tuple[pd.DataFrame, pd.DataFrame]:
 def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
     """The manifest that notebook 02 wrote, in the order of `people`; made in place (under a minute) if it's missing.
 
-    Raises ValueError if it belongs to other data.
+    One that was edited by hand is obeyed, and that is told. Raises ValueError if it belongs to other data, if `keep`
+    holds something else than True and False, or if it drops a val or test face.
     """
     path = paths.stage(STAGE, out_root) / "manifest.csv"
     if not path.exists():
@@ -95,15 +96,28 @@ def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
     table = table.loc[people.names]
     if (table.sha256.to_numpy() != pixel_sha256(people.images.numpy())).any():
         raise ValueError(f"{path} was made from other pixels under the same names. Run notebook 02 again, or: make 02")
+    if table.keep.dtype != bool:
+        odd = sorted({str(value) for value in table.keep} - {"True", "False"})
+        raise ValueError(f"{path}: keep is True or False, not {', '.join(odd[:3]) or 'empty'}. Correct it, or: make 02")
+    if dropped := list(table.name[~table.keep & (table.split != "train")]):
+        raise ValueError(f"{path} drops {dropped[0]}, and val and test are never cleaned: set keep to True there.")
+    made = path.with_name("metrics.json")
+    written = ((paths.read_json(made)["data"] if made.exists() else {}).get("cleaned") or {}).get("manifest")
+    if written not in (None, digest(table)):
+        log(f"{path.name} isn't as notebook 02 wrote it, so it was edited by hand: it is obeyed")
     return table
+
+
+def digest(manifest: pd.DataFrame) -> str:
+    """Fingerprint of what a manifest decides, whatever its order: equal manifests clean equally."""
+    text = manifest[["name", "keep"]].reset_index(drop=True).sort_values("name").to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def apply(people: Faces, manifest: pd.DataFrame) -> Faces:
     """The faces that the manifest keeps; how many left, and by which manifest, goes into their `source`."""
     kept = people.select(manifest.keep.to_numpy())
-    text = manifest[["name", "keep"]].reset_index(drop=True).sort_values("name").to_csv(index=False)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    cleaned = {"removed_from_training": len(people) - len(kept), "manifest": digest}
+    cleaned = {"removed_from_training": len(people) - len(kept), "manifest": digest(manifest)}
     return replace(kept, source={**people.source, "cleaned": cleaned})
 
 
@@ -163,6 +177,27 @@ def disputed(manifest: pd.DataFrame) -> int:
     """Pictures whose copies carry more than one emotion; blank ones don't count."""
     manifest = _not_blank(manifest)
     return int((manifest.groupby("group").label.nunique() > 1).sum())
+
+
+def label_agreement(manifest: pd.DataFrame, *, seed: int = 0, resamples: int = 2000) -> dict:
+    """How often two copies of one picture carry the same label, and what that says about the best possible accuracy.
+
+    If a picture gets emotion k with probability p_k, two labels agree with probability a = Σ p_k², and whoever always
+    says the likeliest emotion is right with probability max p, which lies between a and √a. Every picture counts
+    once, however many copies it has; blank ones don't. returns: pictures, agreement, ci95 (bootstrap over pictures),
+    ceiling: [a, √a], ceiling_ci95: from the lower end of a's interval to the root of its upper end.
+    """
+    counts = pd.crosstab(_not_blank(manifest).group, manifest.label).to_numpy()
+    n = counts.sum(axis=1)
+    counts, n = counts[n > 1], n[n > 1]
+    if not len(n):
+        return {"pictures": 0}
+    agree = (counts * (counts - 1)).sum(axis=1) / (n * (n - 1))
+    draws = np.random.default_rng(seed).integers(0, len(agree), (resamples, len(agree)))
+    mean, (low, high) = agree.mean(), np.quantile(agree[draws].mean(axis=1), [0.025, 0.975])
+    told = {"agreement": [mean], "ci95": [low, high], "ceiling": [mean, mean**0.5], "ceiling_ci95": [low, high**0.5]}
+    told = {name: [round(float(value), 4) for value in values] for name, values in told.items()}
+    return {"pictures": len(n), **told, "agreement": told["agreement"][0]}
 
 
 def found_of_planted(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:

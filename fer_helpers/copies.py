@@ -165,7 +165,9 @@ def _groups(fine: np.ndarray, links: np.ndarray, shift: int) -> np.ndarray:
         members = np.flatnonzero(group == number)
         i, j = (members[side] for side in np.triu_indices(len(members), 1))
         ways = [_likeness(fine, np.stack([i, j, np.full(len(i), way)], axis=1), shift, SIZES) for way in (0, 1)]
-        parts = fcluster(average(1 - np.maximum(*ways).astype(float)), 1 - GROUPED, criterion="distance")
+        parts = fcluster(
+            average(np.clip(1 - np.maximum(*ways).astype(float), 0, None)), 1 - GROUPED, criterion="distance"
+        )
         group[members] = np.where(parts == 1, number, free + parts)
         free += parts.max() + 1
     return group

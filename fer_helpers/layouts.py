@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fer_helpers import decoding, tables
+from fer_helpers import copies, decoding, tables
 from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 
 EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>/, or fer2013.csv"
@@ -217,11 +217,12 @@ def _official(names, folder, problems):
 
 
 def _cut_validation(people, name, problems):
-    """A fifth of the training faces as validation: every emotion in proportion, exact copies on one side."""
+    """A fifth of the training faces as validation: every emotion in proportion, exact and near copies on one side."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     train = np.flatnonzero(people.split == "train")
-    labels, groups = people.labels[train].numpy(), pixel_sha256(people.images[train].numpy())
+    labels, images = people.labels[train].numpy(), people.images[train].numpy()
+    groups, _ = copies.find_copies(images, flat=copies.is_flat(images), sha256=pixel_sha256(images))
     if len(set(groups)) < 5:
         raise ValueError(f"{name} has too few different training faces to cut a fifth for validation: add some.")
     with warnings.catch_warnings():
@@ -230,5 +231,5 @@ def _cut_validation(people, name, problems):
     split = people.split.copy()
     split[train[chosen]] = "val"
     kind = f"No validation split was there: {len(chosen):,} of {len(train):,} training faces became one"
-    problems[f"{kind}, drawn in proportion to the emotions and with exact copies on one side"] = []
+    problems[f"{kind}, drawn in proportion to the emotions and with exact and near copies on one side"] = []
     return replace(people, split=split, source={**people.source, "official_split": False})

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fer_helpers import decoding, faces, kaggle, layouts, paths, synthetic, tables
+from fer_helpers import copies, decoding, faces, kaggle, layouts, paths, synthetic, tables
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
 KEPT_CACHES = 3
@@ -135,7 +135,7 @@ def content_key(found: Found, budget: str = "quick") -> str:
 
     zip: size and end of the file. csv: the file. folder: names, sizes and times of change. drawn: number and program.
     """
-    readers = (synthetic,) if found.layout == "synthetic" else (decoding, layouts, tables)
+    readers = (synthetic,) if found.layout == "synthetic" else (copies, decoding, layouts, tables)
     print_ = hashlib.sha256(found.layout.encode())
     for module in (faces, *readers):  # the same data read by another program is other data; comments don't count
         print_.update(ast.dump(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))).encode())
