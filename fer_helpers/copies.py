@@ -99,7 +99,8 @@ def _proposed(coarse: np.ndarray, block: int = 1024) -> np.ndarray:
 
 
 def aligned_correlation(left: np.ndarray, right: np.ndarray, shift: int = 2) -> np.ndarray:
-    """(K, H, W) and (K, H, W) float -> (K,) float, best correlation over moves of up to `shift` pixels any way."""
+    """(K, H, W) and (K, H, W) -> (K,) float, best correlation over moves of up to `shift` pixels any way."""
+    left, right = (np.asarray(each, dtype=np.float32) for each in (left, right))  # squares of uint8 would overflow
     side = left.shape[1] - 2 * shift
     middle = left[:, shift : shift + side, shift : shift + side]
     middle = middle - middle.mean(axis=(1, 2), keepdims=True)

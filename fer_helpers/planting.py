@@ -64,31 +64,37 @@ KINDS: dict[str, tuple[Callable, tuple, int]] = {
 }
 
 
+def change(image: np.ndarray, kind: str, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """(48, 48) uint8 -> (48, 48) uint8, a copy of this kind and strength; sides and corners are drawn."""
+    return KINDS[kind][0](image, strength, rng)
+
+
 def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int = 0, **rules) -> pd.DataFrame:
     """Plant `count` copies of each kind and strength among the images, search, and tell what was found.
 
     images: (N, 48, 48) uint8, distinct and not flat. group: (N,) int, their groups of copies. rules: see near_pairs.
     Every copy has an original of its own, as long as there are enough.
-    returns: a row a kind and strength: kind, strength, meant (must it be found?), planted, found, wrong (confirmed
-    pairs of one of these copies with a picture that isn't in its original's group), hash_found (within 10 bits of 64).
+    returns: a row a kind and strength: kind, strength, meant (must it be found?), planted, found, right and wrong
+    (confirmed pairs of these copies with pictures of their originals' groups, and with others), hash_found (within 10
+    bits of 64).
     """
     rng = np.random.default_rng(seed)
     tries = [(kind, much) for kind, (_, strengths, _) in KINDS.items() for much in strengths]
     order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-len(tries) * count // len(images)))])
     original = order[: len(tries) * count]
     of = np.repeat(np.arange(len(tries)), count)
-    planted = np.stack([KINDS[tries[t][0]][0](images[k], tries[t][1], rng) for t, k in zip(of, original, strict=True)])
+    planted = np.stack([change(images[k], *tries[t], rng) for t, k in zip(of, original, strict=True)])
     pairs, _ = copies.near_pairs(np.concatenate([images, planted]), **rules)
     pairs = pairs.loc[pairs["copy"] & (pairs.j >= len(images)), ["i", "j"]].to_numpy()
     owner = np.concatenate([group, group[original]])
-    right = owner[pairs[:, 0]] == owner[pairs[:, 1]]
-    found, wrong = np.zeros(len(planted), bool), np.zeros(len(planted), int)
-    found[pairs[:, 1][pairs[:, 0] == original[pairs[:, 1] - len(images)]] - len(images)] = True
-    np.add.at(wrong, pairs[~right, 1] - len(images), 1)
+    kin, copy = owner[pairs[:, 0]] == owner[pairs[:, 1]], pairs[:, 1] - len(images)
+    right, wrong = (np.bincount(copy[which], minlength=len(planted)) for which in (kin, ~kin))
+    found = np.zeros(len(planted), dtype=bool)
+    found[copy[pairs[:, 0] == original[copy]]] = True
     far = np.bitwise_count(copies.phash_bits(images[original]) ^ copies.phash_bits(planted))
     table = pd.DataFrame(tries, columns=["kind", "strength"])
     table["meant"] = [place < must for _, strengths, must in KINDS.values() for place in range(len(strengths))]
     table["planted"] = count
-    for name, values in {"found": found, "wrong": wrong, "hash_found": far <= 10}.items():
+    for name, values in {"found": found, "right": right, "wrong": wrong, "hash_found": far <= 10}.items():
         table[name] = np.bincount(of, values, minlength=len(tries)).astype(int)
     return table

@@ -93,12 +93,12 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
 
 
 @styled
-def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str, share: bool = False):
+def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str, share: bool = False, label="count"):
     """Heat map with numbers. values: (R, C); share: colour and write each row's percentages instead of counts."""
     values = np.asarray(values)
     shown = 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1) if share else values
     figure, axes = plt.subplots(figsize=(max(7.0, 1.5 + 0.85 * len(columns)), 1.6 + 0.55 * len(rows)))
-    label = "% of the row" if share else "count"
+    label = "% of the row" if share else label
     style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ".0f" if share else ",.0f"}
     sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws={"label": label}, **style)
     axes.set(xlabel=xlabel, ylabel=ylabel)

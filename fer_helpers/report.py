@@ -22,6 +22,8 @@ KEPT = (
     "similarity.png",
     "conflicts.png",
     "leakage.png",
+    "leakage_by_emotion.png",
+    "recall.png",
     "loss_curve.png",
     "accuracy_curve.png",
     "confusion_matrix.png",

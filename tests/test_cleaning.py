@@ -1,12 +1,14 @@
 """Copies, and who leaves training because of them."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import cleaning, copies, paths
-from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers import cleaning, copies, paths, planting, synthetic
+from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 
 
 def smooth(count, seed=0):
@@ -24,12 +26,6 @@ def people_of(images, labels, split, names=None):
 def reasons(people, **rules):
     manifest, _ = cleaning.build(people, **rules)
     return manifest.set_index("name")
-
-
-def test_close_hashes_finds_exactly_the_pairs_within_the_distance():
-    hashes = np.array([0b0, 0b1, 0b111, 0b1111111], dtype=np.uint64)
-    pairs = copies.close_hashes(hashes, hashes, distance=2, block=3)
-    assert sorted(map(tuple, pairs.tolist())) == [(0, 1), (1, 2)]
 
 
 def test_phash_is_imagehashs_own():
@@ -55,10 +51,62 @@ def test_alignment_undoes_a_shift(down, across):
 def test_near_copies_are_found_and_strangers_are_not():
     big = smooth(12)
     faces = list(big[:, 6:54, 6:54])
-    changed = [faces[0][:, ::-1], big[1, 7:55, 6:54], (faces[2] * 0.8 + 10).astype(np.uint8)]
-    table = copies.near_pairs(np.stack([*faces, *changed]), distance=16)
+    changed = [faces[0][:, ::-1], big[1, 8:56, 4:52], (faces[2] * 0.8 + 10).astype(np.uint8)]
+    table, group = copies.near_pairs(np.stack([*faces, *changed]))
     found = {(int(row.i), int(row.j), bool(row.mirrored)) for row in table[table["copy"]].itertuples()}
     assert found == {(0, 12, True), (1, 13, False), (2, 14, False)}
+    assert len(set(group)) == 12 and group[0] == group[12] and group[1] == group[13] and group[2] == group[14]
+    strict, _ = copies.near_pairs(np.stack([*faces, *changed]), shift=0)
+    assert (1, 13) not in set(zip(strict.i[strict["copy"]], strict.j[strict["copy"]], strict=True))
+
+
+def test_every_kind_of_near_copy_is_found_among_drawn_faces():
+    people = synthetic.draw(700)
+    images, flat = people.images.numpy(), copies.is_flat(people.images.numpy())
+    _, first = np.unique(pixel_sha256(images), return_index=True)
+    lead = np.sort(first[~flat[first]])
+    table = planting.marks(images[lead], np.arange(len(lead)), count=15)
+    meant = table[table.meant]
+    assert set(meant.kind) == set(planting.KINDS) and (meant.groupby("kind").strength.nunique() >= 2).all()
+    assert (meant.found == 15).all(), meant
+    assert (meant.right >= meant.found).all()
+    wide = table[(table.kind == "moved both ways, pixels") & (table.strength == 4)]
+    assert wide.found.item() == 0, "what is moved by four pixels is beyond what is meant"
+    shifted = table[(table.kind == "mirrored and moved, pixels")]
+    assert shifted.hash_found.sum() == 0, "a hash of the plain face doesn't find mirrored ones"
+
+
+def test_a_wrong_pair_is_counted_as_wrong(monkeypatch):
+    images = smooth(4)[:, :48, :48]
+    real = copies.near_pairs
+
+    def confused(pictures, **rules):
+        table, group = real(pictures, **rules)
+        stranger = pd.DataFrame(
+            {"i": [0], "j": [len(images)], "correlation": [0.9], "mirrored": [False], "copy": [True]}
+        )
+        other = stranger.assign(i=1)
+        return pd.concat([table, stranger, other], ignore_index=True), group
+
+    before = planting.marks(images, np.arange(4), count=1)
+    monkeypatch.setattr(copies, "near_pairs", confused)
+    after = planting.marks(images, np.arange(4), count=1)
+    assert after.wrong[0] - before.wrong[0] in (1, 2) and (after.wrong[1:] == before.wrong[1:]).all()
+
+
+def test_a_chain_of_slowly_changing_pictures_does_not_link_strangers():
+    stops = smooth(4, seed=4)[:, :48, :48].astype(float)
+    steps = [(a + (b - a) * step / 16).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(16)]
+    table, group = copies.near_pairs(np.stack(steps))
+    linked = set(map(tuple, table.loc[table["copy"], ["i", "j"]].to_numpy().tolist()))
+    assert {(k, k + 1) for k in range(len(steps) - 1)} <= linked, "each is a copy of the next"
+    assert group[0] != group[-1], "the first and the last are strangers"
+    assert (group[:4] == group[0]).all() and (group[-4:] == group[-1]).all(), "neighbours stay together"
+
+
+def test_only_faces_of_the_right_size_are_searched():
+    with pytest.raises(ValueError, match="48×48"):
+        copies.near_pairs(np.zeros((3, 64, 64), dtype=np.uint8))
 
 
 def test_reasons_follow_their_precedence():
@@ -110,6 +158,33 @@ def test_manifest_of_other_data_is_refused(tmp_path):
         cleaning.read(changed, tmp_path)
 
 
+def test_a_manifest_edited_by_hand_is_obeyed_and_told(tmp_path):
+    images = list(smooth(4)[:, :48, :48])
+    people = people_of(images, [0, 1, 2, 3], ["train", "train", "val", "test"])
+    made, said = cleaning.read(people, tmp_path, log=lambda _: None), []
+    folder = paths.stage(cleaning.STAGE, tmp_path)
+    paths.write_json(folder / "metrics.json", {"data": cleaning.apply(people, made).card()})
+    cleaning.read(people, tmp_path, log=said.append)
+    assert not said
+    made.loc["train/001", "keep"] = False
+    paths.write_csv(folder / "manifest.csv", made)
+    edited = cleaning.read(people, tmp_path, log=said.append)
+    assert "edited by hand" in said[0] and not edited.keep["train/001"]
+    assert list(cleaning.apply(people, edited).part("train").names) == ["train/000"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"), [("test/003", False, "never cleaned"), ("train/000", "no", "not no")]
+)
+def test_a_manifest_that_cannot_be_obeyed_is_refused(tmp_path, name, value, says):
+    people = people_of(list(smooth(4)[:, :48, :48]), [0, 1, 2, 3], ["train", "train", "val", "test"])
+    made = cleaning.read(people, tmp_path, log=lambda _: None).astype({"keep": object})
+    made.loc[name, "keep"] = value
+    paths.write_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", made)
+    with pytest.raises(ValueError, match=says):
+        cleaning.read(people, tmp_path)
+
+
 def test_apply_keeps_what_the_manifest_keeps(tmp_path):
     images = list(smooth(4)[:, :48, :48])
     people = people_of([*images, images[0]], [0, 1, 2, 3, 0], ["train", "train", "val", "test", "train"])
@@ -137,3 +212,25 @@ def test_counts_of_leaks_and_conflicts():
     assert isinstance(manifest, pd.DataFrame) and list(manifest.columns) == [
         *["name", "split", "label", "sha256", "group", "keep", "reason", "twin"]
     ]
+
+
+def test_two_identical_pictures_with_different_labels_both_leave():
+    one, two = smooth(2)[:, :48, :48]
+    table = reasons(people_of([one, one, two], [0, 5, 1], ["train"] * 3))
+    assert list(table.reason) == ["conflict", "conflict", "kept"]
+    assert list(table.twin) == ["train/001", "train/000", ""]
+
+
+def test_label_agreement_and_the_ceiling_that_follows():
+    one, two, three, four = smooth(4)[:, :48, :48]
+    images = [one, one, two, two, three, three, three, four]
+    people = people_of(images, [0, 0, 1, 2, 3, 3, 4, 5], ["train"] * 8)
+    told = cleaning.label_agreement(cleaning.build(people)[0])
+    mean = (1 + 0 + 1 / 3) / 3  # two agree, two don't, one pair of three agrees
+    assert told["pictures"] == 3 and told["agreement"] == round(mean, 4)
+    assert told["ceiling"] == [round(mean, 4), round(mean**0.5, 4)]
+    assert told["ci95"][0] < mean < told["ci95"][1] and told["ceiling_ci95"][1] == pytest.approx(
+        told["ci95"][1] ** 0.5, abs=1e-3
+    )
+    lone = people_of([one, two], [0, 1], ["train"] * 2)
+    assert cleaning.label_agreement(cleaning.build(lone)[0]) == {"pictures": 0}

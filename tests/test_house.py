@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "sources": "copies decoding faces kaggle layouts paths synthetic tables",
     "copies": "",
     "cleaning": "copies faces paths",
+    "planting": "copies",
     "augment": "",
     "models": "faces paths",
     "machine": "paths",

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fer_helpers import kaggle as kaggle_room
-from fer_helpers import layouts, paths, sources
+from fer_helpers import layouts, paths, sources, synthetic
 from fer_helpers.faces import EMOTIONS, SPLITS, pixel_sha256
 
 SAID = {"train": ["Training"] * 6, "test": ["PublicTest", "PrivateTest"] * 2}
@@ -193,6 +194,18 @@ def test_validation_cut_keeps_copies_on_one_side(tmp_path):
     assert not train & val
     again = layouts.read(tmp_path / "mine", "folder")
     assert (again.split == people.split).all()
+
+
+def test_validation_cut_keeps_near_copies_on_one_side():
+    drawn = synthetic.draw(700)
+    train = drawn.select(drawn.split != "test")
+    one = replace(train, split=np.full(len(train), "train"))
+    cut = layouts._cut_validation(one, "mine", {})
+    side = dict(zip(cut.names, cut.split, strict=True))
+    pairs = [plant for plant in drawn.source["planted"] if plant["twin"] in side and plant["kind"] != "blank"]
+    assert {"jpeg", "brightness", "shift", "mirrored"} <= {plant["kind"] for plant in pairs}
+    assert all(side[plant["name"]] == side[plant["twin"]] for plant in pairs)
+    assert 0.15 < (cut.split == "val").mean() < 0.25
 
 
 def test_only_some_recoverable_names_are_told(tmp_path):
