@@ -133,13 +133,13 @@ def do(command: str, options: dict[str, str]) -> int | None:
         return print(f"The environment is ready: {sys.executable}")
     if command in ("lint", "clean", "help"):
         return {"lint": lint, "clean": clean, "help": show_help}[command]()
-    from fer_helpers import report
+    from fer_helpers import readme, report
 
     if command == "evaluate":
         if "MODEL" not in options:
             raise UserError("Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors")
         return report.evaluate(options["MODEL"], options.get("DATA", "auto"), results_in(options), budget_of(options))
-    return reference(options) if command == "reference" else report.address()
+    return reference(options) if command == "reference" else readme.address()
 
 
 def run_notebooks(command: str, options: dict[str, str]) -> None:

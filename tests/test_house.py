@@ -44,8 +44,9 @@ MAY_IMPORT = {
     "receipts": "environment paths",
     "execution": "environment receipts",
     "pipeline": "environment execution machine paths receipts sources",
-    "run": "environment paths pipeline report machine sources",
-    "report": "cleaning machine models paths pipeline scoring sources training",
+    "run": "environment paths pipeline readme report machine sources",
+    "readme": "paths pipeline",
+    "report": "cleaning machine models paths readme scoring sources training",
 }
 
 

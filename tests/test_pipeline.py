@@ -11,7 +11,7 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from fer_helpers import execution, paths, pipeline
+from fer_helpers import execution, paths, pipeline, receipts
 from fer_helpers.environment import UserError
 
 PARAMETERS = 'data: str = "auto"\nbudget: str = "auto"\nout_root: str = "outputs"\nseed: int = 0\n'
@@ -142,6 +142,21 @@ def test_a_deleted_or_damaged_output_is_made_again(row, counted):
     (row.out_root / "01_first/receipt.json").rename(row.out_root / "01_first/note.txt")
     assert again(row, counted) == ["01_first"]
     assert not (row.out_root / "01_first/note.txt").exists()
+
+
+def test_a_manifest_edited_by_hand_is_kept_and_obeyed(row, counted):
+    notebook(row, "02_second", SECOND, reads=["01_first/manifest.csv"])
+    again(row, counted)
+    (row.out_root / "01_first/manifest.csv").write_text("as it was written")
+    again(row, counted)
+    assert receipts.read(row.out_root / "01_first") and again(row, counted) == []
+    settled = receipts.written(row.out_root / "01_first")
+    made = paths.read_json(row.out_root / "01_first/receipt.json")
+    paths.write_json(row.out_root / "01_first/receipt.json", made | {"written": settled})
+    (row.out_root / "01_first/manifest.csv").write_text("edited by hand")
+    assert again(row, counted) == ["02_second"], "what reads it runs again, what wrote it doesn't"
+    (row.out_root / "01_first/manifest.csv").unlink()
+    assert "01_first" in again(row, counted), "one that is gone is made again"
 
 
 def test_a_look_at_the_executed_copy_costs_nothing(row, counted):

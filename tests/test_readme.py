@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_helpers import paths, report, run
+from fer_helpers import paths, readme, run
 from fer_helpers.faces import EMOTIONS
 
 TEXT = (paths.ROOT / "README.md").read_text()
@@ -17,13 +17,14 @@ def block(name):
     return re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", TEXT, re.DOTALL)[1]
 
 
-@pytest.mark.parametrize("name", ["results", "cleaning", "badges", "times"])
+@pytest.mark.parametrize("name", ["results", "cleaning", "price", "badges", "times"])
 def test_numbers_are_those_of_the_reference(name):
     made = {
-        "results": report.results_table,
-        "cleaning": report.cleaning_lines,
-        "badges": report.badges,
-        "times": report.times_line,
+        "results": readme.results_table,
+        "cleaning": readme.cleaning_lines,
+        "price": readme.price_lines,
+        "badges": readme.badges,
+        "times": readme.times_line,
     }[name]()
     assert block(name) == made, "make reference, or make address, writes these lines"
 

@@ -1,11 +1,13 @@
 """The kept reference: what a run replaces, and what it leaves as it was."""
 
+import re
 import shutil
 
 import pandas as pd
 import pytest
+from PIL import Image
 
-from fer_helpers import paths, report
+from fer_helpers import cleaning, paths, readme, report, synthetic
 
 
 @pytest.fixture
@@ -14,11 +16,12 @@ def kept(tmp_path, monkeypatch):
     model = paths.REFERENCE / report.GIVEN_AWAY
     folder = tmp_path / "reference"
     monkeypatch.setattr(paths, "REFERENCE", folder)
-    monkeypatch.setattr(report, "readme", lambda: None)
+    monkeypatch.setattr(readme, "write", lambda: None)
     for stage in ("01_exploration", "06_price_of_leakage"):
         (folder / stage).mkdir(parents=True)
         paths.write_json(folder / stage / "metrics.json", {"made": "before"})
         (folder / stage / "mean_faces.png").write_text("before")
+        (folder / stage / "README.md").write_text("written by hand")
     (folder / "notebooks").mkdir()
     for stage in ("01_exploration", "06_price_of_leakage"):
         (folder / "notebooks" / f"{stage}.ipynb").write_text("before")
@@ -48,6 +51,7 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     assert "before" not in paths.read_json(folder / "01_exploration" / "metrics.json").values()
     assert not (folder / "01_exploration" / "mean_faces.png").exists(), "old and new results are never mixed"
     assert not list(folder.rglob("copies.png"))
+    assert (folder / "01_exploration" / "README.md").read_text() == "written by hand"
     assert (folder / "notebooks" / "06_price_of_leakage.ipynb").read_text() == "before"
     assert (folder / "notebooks" / "01_exploration.ipynb").read_text() != "before"
     seconds = paths.read_json(folder / "times.json")["seconds"]
@@ -61,5 +65,26 @@ def test_a_study_that_was_run_replaces_its_copy(kept):
         (root / "out" / "06_price_of_leakage" / name).write_text(text)
     report.reference(root / "out", root / "drawn")
     study = folder / "06_price_of_leakage"
-    assert sorted(path.name for path in study.iterdir()) == ["metrics.json", "price.png"]
+    assert sorted(path.name for path in study.iterdir()) == ["README.md", "metrics.json", "price.png"]
     assert paths.read_json(study / "metrics.json") == {"made": "now"}
+
+
+def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, capsys):
+    text = (paths.REFERENCE / "02_cleaning" / "README.md").read_text(encoding="utf-8")
+    snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    assert len(snippet.splitlines()) <= 13
+    people = synthetic.draw(100)
+    for name, image in zip(people.names, people.images.numpy(), strict=True):
+        (tmp_path / "fer2013" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "fer2013" / name)
+    manifest = cleaning.build(people)[0]
+    removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
+    paths.write_csv(tmp_path / "removed.csv", removed)
+    monkeypatch.chdir(tmp_path)
+    made = {}
+    exec(snippet, made)
+    kept = manifest.name[manifest.keep & (manifest.split == "train")]
+    assert {path.relative_to("fer2013").as_posix() for path in made["training"]} == set(kept) and len(removed) > 3
+    Image.fromarray(255 - people.images.numpy()[0]).save(tmp_path / "fer2013" / removed.name.iloc[0])
+    with pytest.raises(AssertionError, match="isn't the image that was meant"):
+        exec(snippet, {})
