@@ -68,17 +68,18 @@ def _pictures(images: np.ndarray) -> tuple:
     What all faces share says nothing about copies. The mean is of plain and mirrored faces, so that mirroring a
     picture mirrors all three.
     """
-    parts = []
+    shapes = ((COARSE, COARSE, np.float32), (MIDDLE, MIDDLE, np.float32), (SIDE, SIDE, np.float16))
+    made = coarse, middle, fine = [np.empty((len(images), high, wide), kind) for high, wide, kind in shapes]
     to_coarse, to_fine, to_middle = _cells(COARSE) @ _blur(3), _blur(1), _cells(MIDDLE) @ _blur(1)
     for start in range(0, len(images), 1024):
         some = images[start : start + 1024].astype(np.float32)
-        coarse = to_coarse @ _same_contrast(some, 6) @ to_coarse.T
-        coarse -= coarse.mean(axis=(1, 2), keepdims=True)
-        coarse /= np.maximum(np.linalg.norm(coarse, axis=(1, 2), keepdims=True), 1e-6)
-        fine = to_fine @ _same_contrast(some, 4) @ to_fine.T
-        parts.append((coarse, to_middle @ fine @ to_middle.T, fine.astype(np.float16)))
-    coarse, middle, fine = (np.concatenate(each) for each in zip(*parts, strict=True))
-    for each in (coarse, middle, fine):
+        cells = to_coarse @ _same_contrast(some, 6) @ to_coarse.T
+        cells -= cells.mean(axis=(1, 2), keepdims=True)
+        here = slice(start, start + len(some))
+        coarse[here] = cells / np.maximum(np.linalg.norm(cells, axis=(1, 2), keepdims=True), 1e-6)
+        details = to_fine @ _same_contrast(some, 4) @ to_fine.T
+        middle[here], fine[here] = to_middle @ details @ to_middle.T, details
+    for each in made:
         mean = each.mean(axis=0, dtype=np.float64)
         each -= ((mean + mean[:, ::-1]) / 2).astype(each.dtype)
     coarse = coarse.reshape(len(images), -1)
@@ -86,7 +87,7 @@ def _pictures(images: np.ndarray) -> tuple:
     return coarse, middle, fine
 
 
-def _proposed(coarse: np.ndarray, block: int = 1024) -> np.ndarray:
+def _proposed(coarse: np.ndarray, block: int = 512) -> np.ndarray:
     """(N, 144) unit vectors -> (K, 3) int: i < j and whether mirrored, for all pairs whose product exceeds PROPOSED."""
     mirrored = coarse.reshape(-1, COARSE, COARSE)[:, :, ::-1].reshape(coarse.shape)
     found = []

@@ -95,7 +95,7 @@ def price_lines() -> str:
         known, seeds, epochs = sum(known) / len(known), found["run"]["seeds"], found["config"]["epochs"]
         lines.append(
             f"- **What the copies are worth**: the same network with the leaked copies and without, on equally many "
-            f"training faces of each emotion ({regime}: {epochs} epochs, {seeds} seeds an arm, {known:.0%} right on the "
+            f"faces of each emotion ({regime}: {epochs} epochs, {seeds} seeds an arm, {known:.0%} right on the "
             f"faces learnt from). On the PrivateTest faces that have a copy: {told['test_with_copy']}; on the others: "
             f"{told['test_without_copy']}; the price of leakage, their difference: **{told['test_price']}**. On all of "
             f"PrivateTest: {told['test']}."
