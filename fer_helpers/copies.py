@@ -131,6 +131,17 @@ def _likeness(pictures: np.ndarray, pairs: np.ndarray, shift: int, sizes=(1.0,),
     return score
 
 
+def likeness(images: np.ndarray, pairs: np.ndarray, *, shift: int = 2) -> np.ndarray:
+    """(K,) float, for any pairs (K, 2) of the images (N, 48, 48) uint8 the correlation that `near_pairs` judges by."""
+    return _either_way(_pictures(images)[2], pairs, shift)
+
+
+def _either_way(fine: np.ndarray, pairs: np.ndarray, shift: int) -> np.ndarray:
+    """(K,) float, likeness of the pairs (K, 2), plain or mirrored, whichever is more."""
+    ways = [np.column_stack([pairs, np.full(len(pairs), mirrored)]) for mirrored in (0, 1)]
+    return np.maximum(*(_likeness(fine, way, shift, SIZES) for way in ways))
+
+
 def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2) -> tuple[pd.DataFrame, np.ndarray]:
     """Pairs that may be the same picture, changed a little or mirrored, and the verdict on each.
 
@@ -165,11 +176,8 @@ def _groups(fine: np.ndarray, links: np.ndarray, shift: int) -> np.ndarray:
     free = group.max() + 1
     for number in np.flatnonzero(np.bincount(group) > 2):
         members = np.flatnonzero(group == number)
-        i, j = (members[side] for side in np.triu_indices(len(members), 1))
-        ways = [_likeness(fine, np.stack([i, j, np.full(len(i), way)], axis=1), shift, SIZES) for way in (0, 1)]
-        parts = fcluster(
-            average(np.clip(1 - np.maximum(*ways).astype(float), 0, None)), 1 - GROUPED, criterion="distance"
-        )
+        alike = _either_way(fine, members[np.column_stack(np.triu_indices(len(members), 1))], shift)
+        parts = fcluster(average(np.clip(1 - alike.astype(float), 0, None)), 1 - GROUPED, criterion="distance")
         group[members] = np.where(parts == 1, number, free + parts)
         free += parts.max() + 1
     return group

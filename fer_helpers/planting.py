@@ -69,21 +69,35 @@ def change(image: np.ndarray, kind: str, strength: float, rng: np.random.Generat
     return KINDS[kind][0](image, strength, rng)
 
 
+def plant(images: np.ndarray, tries: list, *, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`count` copies for each (kind, strength) in tries, each of an original of its own while there are enough.
+
+    images: (N, 48, 48) uint8. returns, one after the other kind: the copies (K, 48, 48) uint8, the row of each one's
+    original (K,), and which of the tries it is (K,).
+    """
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-len(tries) * count // len(images)))])
+    original = order[: len(tries) * count]
+    which = np.repeat(np.arange(len(tries)), count)
+    planted = [change(images[row], *tries[k], rng) for k, row in zip(which, original, strict=True)]
+    return np.stack(planted), original, which
+
+
+def meant() -> list[tuple[str, float]]:
+    """The kinds and strengths that a near copy must survive."""
+    return [(kind, much) for kind, (_, strengths, must) in KINDS.items() for much in strengths[:must]]
+
+
 def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int = 0, **rules) -> pd.DataFrame:
     """Plant `count` copies of each kind and strength among the images, search, and tell what was found.
 
     images: (N, 48, 48) uint8, distinct and not flat. group: (N,) int, their groups of copies. rules: see near_pairs.
-    Every copy has an original of its own, as long as there are enough.
     returns: a row a kind and strength: kind, strength, meant (must it be found?), planted, found, right and wrong
     (confirmed pairs of these copies with pictures of their originals' groups, and with others), hash_found (within 10
     bits of 64).
     """
-    rng = np.random.default_rng(seed)
     tries = [(kind, much) for kind, (_, strengths, _) in KINDS.items() for much in strengths]
-    order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-len(tries) * count // len(images)))])
-    original = order[: len(tries) * count]
-    of = np.repeat(np.arange(len(tries)), count)
-    planted = np.stack([change(images[k], *tries[t], rng) for t, k in zip(of, original, strict=True)])
+    planted, original, of = plant(images, tries, count=count, seed=seed)
     pairs, _ = copies.near_pairs(np.concatenate([images, planted]), **rules)
     pairs = pairs.loc[pairs["copy"] & (pairs.j >= len(images)), ["i", "j"]].to_numpy()
     owner = np.concatenate([group, group[original]])
@@ -93,7 +107,7 @@ def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int 
     found[copy[pairs[:, 0] == original[copy]]] = True
     far = np.bitwise_count(copies.phash_bits(images[original]) ^ copies.phash_bits(planted))
     table = pd.DataFrame(tries, columns=["kind", "strength"])
-    table["meant"] = [place < must for _, strengths, must in KINDS.values() for place in range(len(strengths))]
+    table["meant"] = [each in meant() for each in tries]
     table["planted"] = count
     for name, values in {"found": found, "right": right, "wrong": wrong, "hash_found": far <= 10}.items():
         table[name] = np.bincount(of, values, minlength=len(tries)).astype(int)

@@ -76,7 +76,28 @@ def cleaning_lines() -> str:
         f"[outputs/reference/02_cleaning](outputs/reference/02_cleaning).\n"
         f"- How good is the search? Of {planted:,} copies that were made on purpose it finds {caught:,} "
         f"({caught / planted:.1%}), a perceptual hash alone {by_hash / planted:.0%}; of the pairs that it calls copies "
-        f"{right / (right + wrong):.1%} are of one picture's group."
+        f"{right / (right + wrong):.1%} are of one picture's group. {speed_of_search()}"
+    )
+
+
+def speed_of_search() -> str:
+    """What `make bench` measured of the search for copies and of its rival, in a sentence or two."""
+    found = paths.read_json(paths.REFERENCE / "bench.json")["copies"]
+    build, beside, run = found["build"], found["side_by_side"], found["run"]
+    memory = [each["memory_peak_mb"] - each["memory_before_mb"] for each in build["runs"]]
+    told = (
+        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB beyond the "
+        f"faces (median of {len(build['runs'])} runs, {run['threads']} threads, {run['device'].replace('cpu: ', '')}); "
+        f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
+    )
+    ours, rival = beside["ours"], beside["imagededup"]
+    if isinstance(rival, str):
+        return told
+    return told + (
+        f" Side by side on the same {beside['images']:,} pictures, {beside['planted']:,} of them made as copies: "
+        f"{ours['seconds']:.0f} seconds and {ours['planted_missed']:,} missed, imagededup's PHash "
+        f"{rival['seconds']:.0f} seconds and {rival['planted_missed']:,} missed, and of the {rival['pairs']:,} pairs "
+        f"that it finds {rival['pairs_refused_by_pixels']:,} aren't the same picture by our comparison of pixels."
     )
 
 

@@ -89,6 +89,7 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
     log = out_root / "test_openings.csv"
     copy_whole(log, paths.REFERENCE / log.name)
+    keep_benchmarks(out_root / "bench.json")
     times = paths.REFERENCE / "times.json"
     before = paths.read_json(times)["seconds"] if times.exists() else {}
     paths.write_json(times, {"seconds": dict(sorted({**before, **seconds}.items()))})
@@ -97,6 +98,14 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     network = models.load(out_root / GIVEN_AWAY)
     models.save(network, paths.REFERENCE / GIVEN_AWAY, half=True, metrics=network.card["metrics"])
     readme.write()
+
+
+def keep_benchmarks(path: Path) -> None:
+    """Of what `make bench` measured keep the sections that were measured in full and on FER-2013."""
+    kept = paths.REFERENCE / path.name
+    before, found = (paths.read_json(each) if each.exists() else {} for each in (kept, path))
+    found = {name: each for name, each in found.items() if each["data"]["kind"] == "fer2013" and not each["small"]}
+    paths.write_json(kept, dict(sorted({**before, **found}.items())))
 
 
 def keep_notebook(path: Path, target: Path) -> None:

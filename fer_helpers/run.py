@@ -27,6 +27,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
     "setup": ("build the environment, no more", ""),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
+    "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
     "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
     "clean": ("remove results, caches and compiled files", ""),
@@ -127,6 +128,8 @@ def do(command: str, options: dict[str, str]) -> int | None:
         return run_notebooks(command, options)
     if command == "test":
         return module("pytest", *extra)
+    if command == "bench":
+        return bench(options)
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *extra)
     if command == "setup":
@@ -180,6 +183,15 @@ def reference(options: dict[str, str]) -> None:
     run_notebooks("reference", options)
     run_notebooks("reference", options | {"DATA": "synthetic", "OUT": str(out / "drawn")})
     report.reference(ROOT / out, ROOT / out / "drawn")
+
+
+def bench(options: dict[str, str]) -> int:
+    """Every benchmark of tests/benchmarks, or those that PARAMS names, into OUT/bench.json."""
+    from fer_helpers import sources
+
+    found = sources.find(options.get("DATA", "auto"))
+    data = str(Path(found.path).resolve()) if found.path else "synthetic"
+    return module("tests.benchmarks", data, results_in(options), *shlex.split(options.get("PARAMS", "")))
 
 
 def asked_for(options: dict[str, str]) -> dict[str, str]:

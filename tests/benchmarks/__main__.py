@@ -1,0 +1,37 @@
+"""`make bench`: run the benchmarks beside this file, by name or all of them, and write OUT/bench.json.
+
+Each is a module with measure(data, small), and `small` only tries it. A section of the file carries the card of its own
+run: measuring one again leaves the others as they are.
+"""
+
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from fer_helpers import machine, paths, sources
+
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if path.stem != "fresh")
+
+
+def main(data: str, out_root: str, *words: str) -> None:
+    """Run what the words name (all, if none) and keep the results."""
+    small = "small" in words
+    if unknown := sorted({*words} - {*NAMES, "small"}):
+        sys.exit(f"There is no benchmark {', '.join(unknown)}; PARAMS takes {', '.join(NAMES)} and small.")
+    path = paths.ROOT / out_root / "bench.json"
+    for name in [name for name in NAMES if name in words] or NAMES:
+        print(f"{name}: on {data}" + (", small: the numbers mean nothing" if small else ""))
+        start = time.perf_counter()
+        found = importlib.import_module(f"tests.benchmarks.{name}").measure(data, small)
+        card = machine.run_card(torch.device("cpu"), seconds=round(time.perf_counter() - start, 1))
+        section = {"data": sources.load(data, log=lambda line: None).card(), "small": small, "run": card, **found}
+        before = paths.read_json(path) if path.exists() else {}
+        paths.write_json(path, dict(sorted({**before, name: section}.items())))
+    print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,118 @@
+"""How long the search for copies takes, how much it holds, how both grow; and what a hash alone finds in comparison.
+
+The rival is the perceptual hash of imagededup with its own defaults. It is no dependency: where it isn't installed
+(`pip install --target=FOLDER imagededup`, then PYTHONPATH=FOLDER), its part of the table is left out and that is told.
+"""
+
+import inspect
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fer_helpers import cleaning, copies, planting, sources, synthetic
+from tests.benchmarks.fresh import measured, peak_memory
+
+CORRELATION = inspect.signature(copies.near_pairs).parameters["correlation"].default
+
+
+def measure(data: str, small: bool) -> dict:
+    """Time and memory on the data, growth on drawn faces, and side by side with imagededup."""
+    runs = [measured("copies", "build", data) for _ in range(1 if small else 3)]
+    print("build:", *runs, sep="\n  ")
+    growth = [
+        measured("copies", "drawn", count) for count in ((300, 600) if small else (10_000, 20_000, 40_000, 80_000))
+    ]
+    print("growth:", *growth, sep="\n  ")
+    beside = measured("copies", "beside", data, 5 if small else 200)
+    print("side by side:", *beside.items(), sep="\n  ")
+    count, seconds = (np.log([each[name] for each in growth]) for name in ("images", "seconds"))
+    exponents = {"all": np.polyfit(count, seconds, 1)[0], "last_doubling": np.diff(seconds)[-1] / np.diff(count)[-1]}
+    median = float(np.median([run["seconds"] for run in runs]))
+    return {
+        "build": {"median_seconds": median, "runs": runs},
+        "growth": {"runs": growth, "exponent": {name: round(float(value), 2) for name, value in exponents.items()}},
+        "side_by_side": beside,
+    }
+
+
+def timed(call, *given, **named) -> tuple:
+    """(result, seconds) of a call."""
+    start = time.perf_counter()
+    result = call(*given, **named)
+    return result, round(time.perf_counter() - start, 2)
+
+
+def build(data: str) -> dict:
+    """Everything from pixels to the manifest: flat, hashes of pixels, pairs, pixel check, groups, decisions."""
+    return built(sources.load(data, log=lambda line: None))
+
+
+def drawn(count: str) -> dict:
+    """The same on drawn faces."""
+    return built(synthetic.draw(int(count)))
+
+
+def built(people) -> dict:
+    """One timed build, and the process's memory before and at its peak."""
+    before = peak_memory()
+    (manifest, pairs), seconds = timed(cleaning.build, people)
+    found = {
+        "images": len(people),
+        "seconds": seconds,
+        "pairs_compared": len(pairs),
+        "copies": int(pairs["copy"].sum()),
+    }
+    return found | {"kept": int(manifest.keep.sum()), "memory_before_mb": before, "memory_peak_mb": peak_memory()}
+
+
+def beside(data: str, count: str) -> dict:
+    """Both methods on the same images: the data's distinct ones, and `count` copies of each kind that must be found."""
+    images = sources.load(data, log=lambda line: None).images.numpy()
+    images = images[np.sort(np.unique(cleaning.pixel_sha256(images), return_index=True)[1])]
+    images = images[~copies.is_flat(images)]
+    tries = planting.meant()
+    planted, original, which = planting.plant(images, tries, count=int(count))
+    together = np.concatenate([images, planted])
+
+    def marked(pairs) -> dict:
+        found = {tuple(pair) for pair in pairs.tolist()}
+        lost = [tries[k] for row, k in enumerate(which) if (int(original[row]), len(images) + row) not in found]
+        missed = {f"{kind} {much:g}": lost.count((kind, much)) for kind, much in dict.fromkeys(lost)}
+        return {"pairs": len(pairs), "planted_missed": len(lost), "missed": missed}
+
+    (table, _), seconds = timed(copies.near_pairs, together)
+    copied = table.loc[table["copy"], ["i", "j"]].to_numpy()
+    told = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(copied)}}
+    try:
+        pairs, seconds = hashed(together)
+    except ImportError:
+        return told | {"imagededup": "not measured: not installed"}
+    refused = int((copies.likeness(together, pairs) <= CORRELATION).sum())
+    unseen = len({tuple(pair) for pair in copied.tolist()} - {tuple(pair) for pair in pairs.tolist()})
+    return told | {
+        "imagededup": seconds | marked(pairs) | {"pairs_refused_by_pixels": refused, "of_ours_missed": unseen}
+    }
+
+
+def hashed(images: np.ndarray) -> tuple[np.ndarray, dict]:
+    """(K, 2) pairs that imagededup's PHash finds with its defaults (10 bits of 64), and its seconds."""
+    from imagededup.methods import PHash
+
+    with tempfile.TemporaryDirectory() as folder:
+        for row, image in enumerate(images):
+            Image.fromarray(image).save(Path(folder) / f"{row}.png")
+        finder = PHash(verbose=False)
+        codes, encoding = timed(finder.encode_images, image_dir=folder)
+        found, search = timed(finder.find_duplicates, encoding_map=codes)
+    pairs = {tuple(sorted((int(Path(one).stem), int(Path(two).stem)))) for one, twos in found.items() for two in twos}
+    seconds = {"seconds": round(encoding + search, 2), "of_which_reading_and_hashing": encoding}
+    return np.array(sorted(pairs)).reshape(-1, 2), seconds
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
