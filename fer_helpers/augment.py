@@ -12,7 +12,8 @@ class Augment:
 
     flip: probability of mirroring. degrees: rotation to either side. shift: of the side, to either side.
     scale: relative, smaller and larger. brightness: added, in standard deviations of the data.
-    contrast: relative. erase: probability of blanking a rectangle of up to a quarter of the area.
+    contrast: relative. noise: a pixel's, in standard deviations of the data, up to this much in a face.
+    erase: probability of blanking a rectangle of up to a quarter of the area.
     """
 
     flip: float = 0.5
@@ -21,15 +22,19 @@ class Augment:
     scale: float = 0.07
     brightness: float = 0.1
     contrast: float = 0.1
+    noise: float = 0.0
     erase: float = 0.0
 
-    def __call__(self, faces: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """faces: (N, C, H, W) float, normalised. returns: same shape, new tensor."""
+    def __call__(self, faces: torch.Tensor, generator: torch.Generator | None = None, labels=None) -> torch.Tensor:
+        """faces: (N, C, H, W) float, normalised. labels: (N,), not looked at here. returns: same shape, new tensor."""
         if not any(vars(self).values()):
             return faces
         moved = self._move(faces, generator)
         change = lambda most: 2 * most * _uniform(faces, generator) - most  # noqa: E731  (N, 1, 1, 1)
         moved = moved * (1 + change(self.contrast)) + change(self.brightness)
+        if self.noise:
+            grain = torch.randn(faces.shape, generator=generator, device=faces.device)
+            moved = moved + self.noise * _uniform(faces, generator) * grain
         return self._erase(moved, generator) if self.erase else moved
 
     def _move(self, faces, generator):
@@ -53,6 +58,20 @@ class Augment:
         columns = (torch.arange(width, device=faces.device).view(1, 1, -1) / width - x).abs() < wide / 4
         hole = rows & columns & (coin < self.erase)  # (N, H, W)
         return faces.masked_fill(hole.unsqueeze(1), 0.0)
+
+
+@dataclass(frozen=True)
+class ByEmotion:
+    """Another augmentation for one emotion's faces. emotion: its number, order of EMOTIONS."""
+
+    emotion: int
+    own: Augment
+    others: Augment
+
+    def __call__(self, faces: torch.Tensor, generator: torch.Generator | None, labels: torch.Tensor) -> torch.Tensor:
+        """faces: (N, C, H, W) float, normalised. labels: (N,). returns: same shape, new tensor."""
+        mine = (labels == self.emotion).view(-1, 1, 1, 1)  # both are computed: to pick rows would wait for the device
+        return torch.where(mine, self.own(faces, generator), self.others(faces, generator))
 
 
 def _uniform(faces, generator):

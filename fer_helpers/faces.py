@@ -130,9 +130,16 @@ def pixel_sha256(images) -> np.ndarray:
     return np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in np.ascontiguousarray(images)])
 
 
-def batches(people: Faces, size: int, *, generator: torch.Generator | None = None) -> Iterator[tuple]:
-    """Yield (images (B, 48, 48) uint8, labels (B,)); shuffled if a generator is given, the last batch may be short."""
+def batches(people: Faces, size: int, *, generator: torch.Generator | None = None, balance: float = 0.0) -> Iterator:
+    """Yield (images (B, 48, 48) uint8, labels (B,)); shuffled if a generator is given, the last batch may be short.
+
+    balance: 0 gives every face once; above it, as many faces are drawn with replacement, each emotion's chance
+    ∝ its count to the power 1 - balance (1: all emotions alike).
+    """
     count = len(people)
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    if balance:
+        chance = torch.from_numpy(np.maximum(people.counts(), 1.0) ** -balance)[people.labels.cpu()]
+        order = torch.multinomial(chance, count, replacement=True, generator=generator)
     for part in order.to(people.labels.device).split(size):
         yield people.images[part], people.labels[part]

@@ -4,6 +4,8 @@ import copy
 import platform
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from torch import nn
 from fer_helpers import paths
 
 BUDGETS = ("smoke", "quick", "full")
+PRECISIONS = ("float32", "bfloat16")
+TIMED_STEPS = 3
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -44,25 +48,66 @@ def pick_precision(precision: str, model: nn.Module, images: torch.Tensor, label
     images: (B, 48, 48) uint8, one batch on the device of the model. labels: (B,) int64.
     """
     if precision != "auto":
-        if precision not in ("float32", "bfloat16"):
+        if precision not in PRECISIONS:
             raise ValueError(f"precision is '{precision}': choose auto, float32 or bfloat16.")
         return precision
     device = images.device
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "float32"
-    took = {}
-    for trial in ("float32", "bfloat16"):
-        dummy = copy.deepcopy(model)
-        with torch.random.fork_rng():  # dropout must not change what the training draws later
-            for step in range(4):
-                if step <= 1:  # the first step warms up and doesn't count
-                    start = time.perf_counter()
-                with numbers(trial, device):
-                    loss = F.cross_entropy(dummy(dummy.preprocess(images)), labels)
-                loss.backward()
-                loss.item()  # waits for the device
-        took[trial] = time.perf_counter() - start
-    return min(took, key=took.get)
+    seconds = {trial: _seconds_of_steps(copy.deepcopy(model), images, labels, trial) for trial in PRECISIONS}
+    return min(seconds, key=seconds.get)
+
+
+def _seconds_of_steps(model, images, labels, precision, forward=None) -> float:
+    """Seconds of some training steps of a model that may be spoilt; `forward` is its compiled form."""
+    device, forward = images.device, forward or model
+    model.train()
+    with torch.random.fork_rng():  # dropout must not change what the training draws later
+        for step in range(TIMED_STEPS + 1):
+            if step <= 1:  # the first step warms up and doesn't count
+                start = time.perf_counter()
+            faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
+            with numbers(precision, device):
+                loss = F.cross_entropy(forward(faces), labels)
+            loss.backward()
+            loss.item()  # waits for the device
+    return time.perf_counter() - start
+
+
+def compiled(model: nn.Module, sample: tuple, precision: str, steps: int) -> Callable:
+    """The model's forward pass for training: on CUDA compiled, if that saves more time than it costs, else as it is.
+
+    sample: (images, labels), one batch on the device. steps: how many are still to come.
+    """
+    device = sample[0].device
+    if device.type != "cuda":  # on CPUs torch.compile made both small networks slower
+        return model
+    seconds = {"plain": _seconds_of_steps(model, *sample, precision)}
+    start = time.perf_counter()
+    try:
+        trial = copy.deepcopy(model)
+        fast = torch.compile(trial)
+        seconds["compiled"] = _seconds_of_steps(trial, *sample, precision, forward=fast)
+    except Exception:  # no C compiler, no Triton, an operation it doesn't know: there are many ways to fail
+        return model
+    spent = time.perf_counter() - start  # the compiler keeps what it made, but may need as long again
+    saved = (seconds["plain"] - seconds["compiled"]) / TIMED_STEPS * steps
+    return torch.compile(model) if saved > spent else model
+
+
+@contextmanager
+def short_of_memory() -> Iterator[None]:
+    """Turn the ways in which torch says that memory ran out into one sentence that says what to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        cuda = isinstance(error, torch.OutOfMemoryError)
+        if not (cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
+            raise
+        raise MemoryError(
+            f"Memory ran out on {'the CUDA device' if cuda else 'this machine'}: close what else uses it, or give a "
+            f"smaller batch_size" + (", or device=cpu" if cuda else "") + ". Finished epochs are kept."
+        ) from error
 
 
 def commit() -> str:

@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from fer_helpers import checkpoints, machine, models, paths, scoring, sources, training
 from fer_helpers.augment import Augment
 from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.recipe import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Arm:
 
     name: str
     learnt: np.ndarray
-    config: training.TrainConfig
+    config: TrainConfig
     change: Augment | None = None
     network: str = "baseline"
 

@@ -9,35 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim import lr_scheduler
 
 from fer_helpers import checkpoints, machine, models, paths
 from fer_helpers.faces import Faces, batches
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of one training; stored with its result.
-
-    optimiser: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
-    class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
-    patience: epochs without a better val accuracy after which training stops; 0 never stops early.
-    keep: the weights that the model ends with, of the `best` epoch on val or of the `last`, whatever val says.
-    precision: float32, bfloat16, or auto, which takes what is faster on this machine.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    peak_lr: float = 1e-3
-    weight_decay: float = 1e-4
-    optimiser: str = "adamw"
-    schedule: str = "one-cycle"
-    label_smoothing: float = 0.0
-    class_weighting: float = 0.0
-    patience: int = 0
-    keep: str = "best"
-    precision: str = "auto"
-    seed: int = 0
+from fer_helpers.recipe import TrainConfig, make_average, make_loss, make_optimiser, make_schedule, mixed
 
 
 @dataclass
@@ -60,40 +35,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
-    """(7,) faces per emotion -> (7,) float32 weights ∝ count to minus `power`; their mean over the faces is 1."""
-    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0.0)
-    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
-
-
-def make_optimiser(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser by name over the weights that may move."""
-    moving = [part for part in model.parameters() if part.requires_grad]
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-    if cfg.optimiser not in kinds:
-        raise ValueError(f"optimiser is '{cfg.optimiser}': choose {', '.join(kinds)}.")
-    momentum = {"momentum": 0.9, "nesterov": True} if cfg.optimiser == "sgd" else {}
-    return kinds[cfg.optimiser](moving, cfg.peak_lr, weight_decay=cfg.weight_decay, **momentum)
-
-
-def make_schedule(optimiser: torch.optim.Optimizer, cfg: TrainConfig, steps: int):
-    """The learning-rate schedule by name; one-cycle moves after each of `steps` batches, plateau after an epoch."""
-    if cfg.schedule == "one-cycle":
-        total = max(cfg.epochs * steps, 4)
-        rise = max(0.2, 2 / total)  # a rise of less than two steps is none, and OneCycleLR divides by it
-        return lr_scheduler.OneCycleLR(optimiser, cfg.peak_lr, total_steps=total, pct_start=rise)
-    if cfg.schedule == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2)
-    if cfg.schedule == "constant":
-        return lr_scheduler.ConstantLR(optimiser, 1.0)
-    raise ValueError(f"schedule is '{cfg.schedule}': choose one-cycle, plateau or constant.")
-
-
+@machine.short_of_memory()
 def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, checkpoint=None, log=print) -> Fit:
     """Train in place; the model ends with the weights of the epoch that cfg.keep names.
 
     train, val: faces on the device to train on; test faces are refused.
-    augment: (B, C, H, W) normalised faces and a generator -> changed faces.
+    augment: (B, C, H, W) normalised faces, a generator and the labels -> changed faces.
     checkpoint: a file, written after every epoch, from which an interrupted training of the same settings, code
     and faces goes on; a finished one is not repeated.
     """
@@ -107,31 +54,38 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
     order = torch.Generator().manual_seed(cfg.seed)
     draws = torch.Generator(device).manual_seed(cfg.seed)
     optimiser = make_optimiser(model, cfg)
-    schedule = make_schedule(optimiser, cfg, steps=math.ceil(len(train) / cfg.batch_size))
-    weights = loss_weights(train.counts(), cfg.class_weighting).to(device)
-    loss_of = nn.CrossEntropyLoss(weight=weights, label_smoothing=cfg.label_smoothing)
-    history, best = keeper.restore({"model": model, "optimiser": optimiser, "schedule": schedule}, [order, draws])
+    steps = math.ceil(len(train) / cfg.batch_size)
+    schedule = make_schedule(optimiser, cfg, steps)
+    loss_of = make_loss(train.counts(), cfg)
+    averaged = make_average(model, cfg.averaging)
+    parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    history, best = keeper.restore(parts, [order, draws])
+    forward = machine.compiled(model, sample, precision, steps=(cfg.epochs - len(history)) * steps)
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):
         start = time.perf_counter()
         model.train()
         total = right = torch.zeros((), device=device)
-        for images, labels in batches(train, cfg.batch_size, generator=order):
+        for images, labels in batches(train, cfg.batch_size, generator=order, balance=cfg.balanced_sampling):
             faces = model.preprocess(images)  # (B, 48, 48) uint8 -> (B, C, size, size) float
             if augment is not None:
-                faces = augment(faces, draws)
+                faces = augment(faces, draws, labels)
+            faces, targets = mixed(faces, labels, cfg.mixup)
             with machine.numbers(precision, device):
-                logits = model(faces.contiguous(memory_format=torch.channels_last))
-                loss = loss_of(logits, labels)
+                logits = forward(faces.contiguous(memory_format=torch.channels_last))
+                loss = loss_of(logits, targets)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            if cfg.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             optimiser.step()
+            averaged.update_parameters(model)
             if cfg.schedule == "one-cycle":
                 schedule.step()
             total = total + loss.detach() * len(labels)  # stays on the device: no wait per step
             right = right + (logits.argmax(1) == labels).sum()
         row = {"epoch": len(history) + 1, "lr": optimiser.param_groups[0]["lr"]}
         row |= {"train_loss": float(total) / len(train), "train_accuracy": float(right) / len(train)}
-        row |= score_val(model, val, precision)
+        row |= score_val(averaged.module, val, precision)
         if not math.isfinite(row["train_loss"]):
             raise ValueError(f"The loss is no longer a number in epoch {row['epoch']}: lower peak_lr ({cfg.peak_lr}).")
         if cfg.schedule == "plateau":
@@ -139,7 +93,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
         row["seconds"] = time.perf_counter() - start
         history.append(row)
         if row is kept_row(history, cfg):
-            best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+            best = {name: tensor.detach().cpu().clone() for name, tensor in averaged.module.state_dict().items()}
         keeper.write(history, best, precision)
         log(epoch_line(history, cfg.epochs))
     model.load_state_dict(best)

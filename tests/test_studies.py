@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, studies, training
+from fer_helpers import augment, recipe, studies, training
 from fer_helpers.faces import EMOTIONS, Faces
 
 STAGE = "06_price_of_leakage"
-CFG = training.TrainConfig(epochs=2, batch_size=16, keep="last", precision="float32")
+CFG = recipe.TrainConfig(epochs=2, batch_size=16, keep="last", precision="float32")
 
 
 @pytest.fixture

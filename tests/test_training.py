@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, checkpoints, machine, models, training
+from fer_helpers import augment, checkpoints, machine, models, recipe, training
 from fer_helpers.faces import Faces
 
 
@@ -27,7 +27,7 @@ def sets():
     return stripes(210, "train"), stripes(70, "val", seed=1)
 
 
-CFG = training.TrainConfig(epochs=3, batch_size=32, peak_lr=2e-3, precision="float32")
+CFG = recipe.TrainConfig(epochs=3, batch_size=32, peak_lr=2e-3, precision="float32")
 CHANGE = augment.Augment(flip=0, degrees=3, shift=0.02, scale=0)
 
 
@@ -146,8 +146,8 @@ def test_a_loss_that_is_no_number_ends_with_advice(sets):
 
 def test_loss_weights():
     counts = np.array([10, 0, 40, 50, 0, 0, 0])
-    assert training.loss_weights(counts, 0.0).tolist() == pytest.approx([1, 0, 1, 1, 0, 0, 0])
-    weights = training.loss_weights(counts, 1.0).numpy()
+    assert recipe.loss_weights(counts, 0.0).tolist() == pytest.approx([1, 0, 1, 1, 0, 0, 0])
+    weights = recipe.loss_weights(counts, 1.0).numpy()
     assert (weights * counts)[[0, 2, 3]] == pytest.approx([100 / 3] * 3, rel=1e-5)
 
 

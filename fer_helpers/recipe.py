@@ -1,0 +1,121 @@
+"""What a training is made of: its settings, and the loss, optimiser, schedule and averaging that they name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel
+
+from fer_helpers.faces import EMOTIONS
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training; stored with its result.
+
+    optimiser: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
+    clip: most that the gradient's norm may be, 0 for as it comes.
+    class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
+    balanced_sampling: the same power, but rare emotions are drawn more often, not weighted more.
+    logit_adjustment: times log share of the emotion, added to the logits in the loss alone (Menon et al., 2021).
+    mixup: each face is blended with another, by a share from Beta(mixup, mixup) (Zhang et al., 2018); 0 blends none.
+    averaging: what scores and the model ends with are means of the weights on their way; of the average `averaging`
+    stays at each step (0.998: about the last 500 steps), 0 takes the last weights themselves.
+    patience: epochs without a better val accuracy after which training stops; 0 never stops early.
+    keep: the weights that the model ends with, of the `best` epoch on val or of the `last`, whatever val says.
+    precision: float32, bfloat16, or auto, which takes what is faster on this machine.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    peak_lr: float = 1e-3
+    weight_decay: float = 1e-4
+    optimiser: str = "adamw"
+    schedule: str = "one-cycle"
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    class_weighting: float = 0.0
+    balanced_sampling: float = 0.0
+    logit_adjustment: float = 0.0
+    mixup: float = 0.0
+    averaging: float = 0.0
+    patience: int = 0
+    keep: str = "best"
+    precision: str = "auto"
+    seed: int = 0
+
+
+def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
+    """(7,) faces per emotion -> (7,) float32 weights ∝ count to minus `power`; their mean over the faces is 1."""
+    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0.0)
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def make_optimiser(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser by name over the weights that may move."""
+    moving = [part for part in model.parameters() if part.requires_grad]
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    if cfg.optimiser not in kinds:
+        raise ValueError(f"optimiser is '{cfg.optimiser}': choose {', '.join(kinds)}.")
+    momentum = {"momentum": 0.9, "nesterov": True} if cfg.optimiser == "sgd" else {}
+    # fused: all weights in one call, on CPU and CUDA alike
+    return kinds[cfg.optimiser](moving, cfg.peak_lr, weight_decay=cfg.weight_decay, fused=True, **momentum)
+
+
+def make_loss(counts: np.ndarray, cfg: TrainConfig) -> Callable:
+    """(logits (B, 7), labels (B,) or shares of emotions (B, 7)) -> scalar loss, by the settings. counts: of train."""
+    weights = loss_weights(counts, cfg.class_weighting)
+    prior = cfg.logit_adjustment * torch.tensor(np.maximum(counts, 1) / counts.sum(), dtype=torch.float32).log()
+
+    def loss_of(logits, labels):
+        return F.cross_entropy(
+            logits + prior.to(logits), labels, weights.to(logits.device), label_smoothing=cfg.label_smoothing
+        )
+
+    return loss_of
+
+
+def mixed(faces: torch.Tensor, labels: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each face (B, C, H, W) blended with its neighbour in the batch, and the emotions' shares (B, 7) alike.
+
+    alpha: of the Beta distribution that the shares are drawn from; 0 changes nothing, labels stay (B,) int64.
+    """
+    if not alpha:
+        return faces, labels
+    alpha = torch.tensor(alpha, device=faces.device)
+    share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(faces),))  # (B,)
+    emotions = F.one_hot(labels, len(EMOTIONS)).to(faces.dtype)
+    wide = share.view(-1, 1, 1, 1)
+    blended = wide * faces + (1 - wide) * faces.roll(1, 0)
+    return blended, share[:, None] * emotions + (1 - share[:, None]) * emotions.roll(1, 0)
+
+
+def make_average(model: nn.Module, keep: float) -> AveragedModel:
+    """A running mean of the weights and of batch norm's statistics; with keep 0 a copy of the last ones.
+
+    In the first steps it forgets faster, so that the first, random weights don't linger.
+    """
+
+    def update(averaged, current, steps):
+        new = max(1 - keep, 9 / (10 + int(steps))) if keep else 1.0
+        for mean, now in zip(averaged, current, strict=True):
+            mean.lerp_(now, new) if mean.is_floating_point() else mean.copy_(now)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def make_schedule(optimiser: torch.optim.Optimizer, cfg: TrainConfig, steps: int):
+    """The learning-rate schedule by name; one-cycle moves after each of `steps` batches, plateau after an epoch."""
+    if cfg.schedule == "one-cycle":
+        total = max(cfg.epochs * steps, 4)
+        rise = max(0.2, 2 / total)  # a rise of less than two steps is none, and OneCycleLR divides by it
+        return lr_scheduler.OneCycleLR(optimiser, cfg.peak_lr, total_steps=total, pct_start=rise)
+    if cfg.schedule == "plateau":
+        return lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2)
+    if cfg.schedule == "constant":
+        return lr_scheduler.ConstantLR(optimiser, 1.0)
+    raise ValueError(f"schedule is '{cfg.schedule}': choose one-cycle, plateau or constant.")
