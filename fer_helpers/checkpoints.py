@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import io
 import json
 import pickle
 from dataclasses import asdict
@@ -81,5 +82,7 @@ class Keeper:
         state["generators"] = [generator.get_state() for generator in self.generators]
         state["dropout"] = torch.get_rng_state()
         state["dropout_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        content = io.BytesIO()
+        torch.save(state, content)  # torch's own writing to a full disk ends in no sentence
         with paths.whole(self.path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(content.getbuffer())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fer_helpers import paths
 from fer_helpers.environment import UserError
 from fer_helpers.receipts import NAME as RECEIPT
 
@@ -41,10 +42,11 @@ def alone(out_root: Path) -> Iterator[None]:
     """Hold the one lock of a folder of results; the system gives it back even if this process is killed."""
     import filelock
 
-    out_root.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(out_root / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with paths.writing(out_root):
+            out_root.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
             f"Another run is writing into {out_root}: wait until it is done, or give this one a folder with OUT="

@@ -24,6 +24,7 @@ FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", 
 PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
 DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
+LARGEST_ZIP = 10_000_000_000  # bytes of all that a zip holds, unpacked
 NAMED = 1000  # files that a problem names; of the others it tells the number
 
 
@@ -119,6 +120,10 @@ def _entry(item, folder):
 def _read_zip(path, problems):
     try:
         with zipfile.ZipFile(path) as archive:
+            if (size := sum(info.file_size for info in archive.infolist())) > LARGEST_ZIP:
+                raise ValueError(
+                    f"{path} would unpack to {size / 1e9:,.0f} GB, FER-2013 to less than 1: this is another file."
+                )
             entries = [Entry(info.filename.replace("\\", "/"), info.file_size, info) for info in archive.infolist()]
             if inside := _below_prefix(entries):
                 return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")

@@ -1,6 +1,7 @@
 """Where things lie: the workbook, a stage's folder, and files that are written whole or not at all."""
 
 import csv
+import errno
 import json
 import os
 import tempfile
@@ -13,6 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "outputs" / "reference"
 
+ROOM = "the disk is full; make room and run again, what was finished is kept"
+RIGHTS = "its folder is read-only; give another folder for results with OUT="
+CANNOT_WRITE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM)
+CANNOT_WRITE |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RIGHTS)
+
 
 def repository() -> str:
     """Address of the public repository, as pyproject.toml states it."""
@@ -22,7 +28,8 @@ def repository() -> str:
 def stage(name: str, out_root: str | Path = "outputs") -> Path:
     """Folder of a stage's results, made if it isn't there; `out_root` counts from the workbook's root."""
     folder = ROOT / out_root / name
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -41,21 +48,36 @@ def need(stage_name: str, name: str, out_root: str | Path = "outputs", *, refere
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+def writing(path: str | Path) -> Iterator[None]:
+    """Say in a sentence why `path` can't be written: OSError for a full disk or a folder that is read-only."""
     try:
-        yield temporary
-        umask = os.umask(0)  # mkstemp makes private files; results get the user's usual permissions
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise OSError(f"{path} can't be written: {CANNOT_WRITE[error.errno]}.") from error
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds.
+
+    Raises OSError with a sentence if the disk is full or the folder read-only; `path` is then as it was.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            umask = os.umask(0)  # mkstemp makes private files; results get the user's usual permissions
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:
@@ -84,9 +106,11 @@ def save_figure(figure, path: str | Path) -> None:
 def add_line(path: str | Path, row: dict) -> None:
     """Append one row to a CSV that is a log; the header is written with the first row."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as stream:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a", newline="")
+    with stream, writing(path):
+        new = stream.tell() == 0
         writer = csv.DictWriter(stream, row, lineterminator="\n")
         if new:
             writer.writeheader()

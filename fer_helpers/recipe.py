@@ -88,7 +88,7 @@ def mixed(faces: torch.Tensor, labels: torch.Tensor, alpha: float) -> tuple[torc
         return faces, labels
     alpha = torch.tensor(alpha, device=faces.device)
     share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(faces),))  # (B,)
-    emotions = F.one_hot(labels, len(EMOTIONS)).to(faces.dtype)
+    emotions = torch.eye(len(EMOTIONS), device=faces.device)[labels]  # one_hot would look at them, and so wait
     wide = share.view(-1, 1, 1, 1)
     blended = wide * faces + (1 - wide) * faces.roll(1, 0)
     return blended, share[:, None] * emotions + (1 - share[:, None]) * emotions.roll(1, 0)

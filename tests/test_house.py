@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "plots": "faces",
     "environment": "",
     "receipts": "environment paths",
-    "execution": "environment receipts",
+    "execution": "environment paths receipts",
     "pipeline": "environment execution machine paths receipts sources",
     "run": "environment paths pipeline readme report machine sources",
     "readme": "paths pipeline",

@@ -285,6 +285,19 @@ def test_dangerous_zip_entries_are_left_out(tmp_path, monkeypatch):
     assert len(people) == 70
 
 
+def test_a_zip_that_would_unpack_to_a_hundred_gigabytes_is_refused(tmp_path):
+    path = zip_of(tree(), tmp_path / "archive.zip")
+    content = bytearray(path.read_bytes())
+    for row in range(26):  # the directory at the end claims 4 GB for each of 26 files
+        at = -1
+        for _ in range(row + 1):
+            at = content.find(b"PK\x01\x02", at + 1)
+        content[at + 24 : at + 28] = (4_000_000_000).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="would unpack to 104 GB, FER-2013 to less than 1"):
+        load(path)
+
+
 def test_a_damaged_zip_entry_is_named(tmp_path):
     path = zip_of(tree(), tmp_path / "archive.zip")
     content = bytearray(path.read_bytes())

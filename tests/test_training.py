@@ -1,14 +1,19 @@
 """The loop: it learns, it obeys the protocol, it goes on where it stopped."""
 
+import pickle
+import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fer_helpers import augment, checkpoints, machine, models, recipe, training
-from fer_helpers.faces import Faces
+from fer_helpers.faces import Faces, batches
 
 
 def stripes(count, split, seed=0):
@@ -181,3 +186,169 @@ def test_pooled_features_stand_in_for_images(sets):
     flipped = replace(flipped, images=flipped.images.flip(-1))
     other = training.pooled_features(model, flipped, mirrored=True)
     assert torch.allclose(other.images, made.images[:4], atol=1e-5)
+
+
+def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
+    layer = torch.nn.Linear(1, 1, bias=False)
+    averaged, plain = recipe.make_average(layer, 0.9), recipe.make_average(layer, 0.0)
+    expected = None
+    for step in range(60):
+        layer.weight.data.fill_(float(step))
+        expected = 0.0 if step == 0 else expected + max(0.1, 9 / (10 + step)) * (step - expected)
+        for each in (averaged, plain):
+            each.update_parameters(layer)
+    assert averaged.module.weight.item() == pytest.approx(expected, rel=1e-5) and plain.module.weight.item() == 59.0
+    last, _, _ = train(sets, replace(CFG, keep="last"))
+    model, fit, _ = train(sets, replace(CFG, averaging=0.9, keep="last"))
+    assert not same_weights(last, model), "the model ends with the average"
+    right = (training.predict_proba(model, sets[1]).argmax(axis=1) == sets[1].labels.numpy()).mean()
+    assert right == pytest.approx(fit.kept["val_accuracy"]), "and the average is what is scored"
+
+
+def test_the_average_goes_on_after_an_interruption(sets, tmp_path):
+    cfg = replace(CFG, averaging=0.95, mixup=0.4, clip=1.0, balanced_sampling=0.5, keep="last")
+    whole = train(sets, cfg)
+    assert same_weights(whole[0], train(sets, cfg)[0])
+
+    def stop(line):
+        if line.startswith("epoch   1"):
+            raise KeyboardInterrupt
+
+    training.seed_everything(0)
+    model = models.build("baseline", filters=(8, 8, 8), hidden=32)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(model, *sets, cfg, augment=CHANGE, checkpoint=tmp_path / "c.pt", log=stop)
+    assert same_weights(whole[0], train(sets, cfg, checkpoint=tmp_path / "c.pt")[0])
+
+
+def test_mixup_blends_faces_and_labels_by_the_same_share():
+    faces = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    labels = torch.arange(4)
+    assert recipe.mixed(faces, labels, 0.0)[0] is faces and recipe.mixed(faces, labels, 0.0)[1] is labels
+    torch.manual_seed(0)
+    blended, shares = recipe.mixed(faces, labels, 1.0)
+    assert torch.allclose(shares.sum(dim=1), torch.ones(4))
+    for row in range(4):
+        share = shares[row, row]
+        assert 0 < share < 1 and shares[row, (row - 1) % 4] == pytest.approx(1 - share)
+        assert blended[row, 0, 0, 0] == pytest.approx(share * row + (1 - share) * ((row - 1) % 4), abs=1e-6)
+    assert shares.diagonal().unique().numel() == 4, "each face has a share of its own"
+
+
+def test_logit_adjustment_is_the_priors_log_in_the_loss_alone():
+    counts, logits, labels = np.array([10, 0, 30, 60, 0, 0, 0]), torch.randn(5, 7), torch.tensor([0])
+    loss = recipe.make_loss(counts, replace(CFG, logit_adjustment=2.0))(logits, labels[:1].expand(5))
+    prior = torch.tensor([0.1, 0.01, 0.3, 0.6, 0.01, 0.01, 0.01]).log()
+    assert loss == pytest.approx(F.cross_entropy(logits + 2 * prior, labels[:1].expand(5)).item(), rel=1e-5)
+
+
+def test_balanced_sampling_draws_emotions_alike(sets):
+    people = sets[0].select([*range(0, 210, 7), 1])  # 30 angry faces, one disgusted
+    drawn = torch.cat([labels for _, labels in batches(people, 8, generator=torch.Generator(), balance=1.0)])
+    assert len(drawn) == 31 and 8 <= (drawn == 1).sum() <= 23
+    plain = torch.cat([labels for _, labels in batches(people, 8, generator=torch.Generator())])
+    assert (plain == 1).sum() == 1
+
+
+def test_clipping_bounds_the_gradient(sets, monkeypatch):
+    norms, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def spy(parts, most):
+        parts = list(parts)
+        clip(parts, most)
+        norms.append(torch.stack([part.grad.norm() for part in parts]).norm().item())
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    train(sets, replace(CFG, epochs=1, clip=0.01))
+    assert len(norms) == 7 and max(norms) <= 0.0101
+    norms.clear()
+    train(sets, replace(CFG, epochs=1))
+    assert not norms
+
+
+def test_an_epoch_never_waits_for_the_device(sets, monkeypatch):
+    """Whatever turns a tensor into a Python number waits for all that was queued; that may happen between epochs."""
+    asked, inside = [], []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, given=(), named=None):
+            waits = function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+            if waits and inside and "swa_utils.py" not in (told := "".join(traceback.format_stack())):
+                asked.append(told)  # torch's average counts its steps in a tensor of its own, on the CPU
+            return function(*given, **(named or {}))
+
+    def watched(*given, **named):
+        yield from batches(*given, **named)
+        inside.clear()
+
+    whole = training.score_val
+    monkeypatch.setattr(training, "batches", lambda *given, **named: inside.append(1) or watched(*given, **named))
+    monkeypatch.setattr(training, "score_val", lambda *given: inside.clear() or whole(*given))
+    change = augment.ByEmotion(1, augment.Augment(erase=0.5, noise=0.1), augment.Augment())
+    cfg = replace(CFG, optimiser="sgd", epochs=2, averaging=0.9, mixup=0.2, label_smoothing=0.1)
+    with Watch():
+        training.fit(models.build("baseline", filters=(8, 8, 8), hidden=32), *sets, cfg, augment=change, log=len)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "on the CUDA device.*smaller batch_size, or device=cpu"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "on this machine"),
+        (MemoryError(), "on this machine.*smaller batch_size. Finished epochs are kept"),
+    ],
+)
+def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tmp_path, monkeypatch, error, said):
+    path, steps = tmp_path / "c.pt", iter(range(100))
+    mixed = recipe.mixed
+
+    def fail(*given):
+        if next(steps) == 10:  # in the second of seven steps' epochs
+            raise error
+        return mixed(*given)
+
+    monkeypatch.setattr(training, "mixed", fail)
+    with pytest.raises(MemoryError, match=f"(?s)Memory ran out.*{said}"):
+        train(sets, checkpoint=path)
+    monkeypatch.setattr(training, "mixed", mixed)
+    _, fit, lines = train(sets, checkpoint=path)
+    assert "going on after epoch 1" in lines[0] and len(fit.history) == 3
+
+
+def test_a_real_shortage_of_memory_is_told(sets):
+    people = replace(sets[0], images=sets[0].images[:1].expand(210, 48, 48))
+    model = models.build("baseline")
+    model.preprocess = lambda images: torch.empty(2**50)  # a petabyte
+    with pytest.raises(MemoryError, match="Memory ran out on this machine"):
+        training.fit(model, people, sets[1], CFG)
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_stays(sets, tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "c.pt"
+    train(sets, replace(CFG, epochs=1), checkpoint=path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))  # writing fails as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"c\.pt can't be written: the disk is full; make room"):
+            train(sets, checkpoint=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_checkpoint_that_is_a_malicious_pickle_does_nothing(sets, tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (Path(tmp_path / "harm").write_text, ("done",))
+
+    path = tmp_path / "c.pt"
+    for write in (lambda: torch.save(Harm(), path), lambda: path.write_bytes(pickle.dumps(Harm()))):
+        write()
+        _, fit, lines = train(sets, checkpoint=path)
+        assert "can't be read" in lines[0] and len(fit.history) == 3
+    assert not (tmp_path / "harm").exists()
+    torch.save(Harm(), path)
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "harm").exists(), "the file is harmful to who trusts it"
