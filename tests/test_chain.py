@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 
@@ -33,6 +36,16 @@ def call(*arguments, **environment):
     command = [sys.executable, "-m", "fer_helpers.run", *arguments]
     made = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=os.environ | environment)
     return made.returncode, made.stdout + made.stderr
+
+
+def children(process):
+    """The numbers of a process's direct children, from /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            if int(path.read_text().rsplit(")", 1)[1].split()[1]) == process:
+                found.append(int(path.parent.name))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +121,28 @@ def test_a_second_run_does_nothing(row):
     code, said = call("run-all", *settings)
     assert code == 0 and "nothing to do" in said
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def test_after_kill_9_the_training_goes_on_and_ends_like_an_undisturbed_one(row, tmp_path):
+    undisturbed = row[0] / "03_baseline_cnn"
+    precision = paths.read_json(undisturbed / "metrics.json")["run"]["precision"]  # timing may choose otherwise today
+    settings = ["DATA=synthetic", "BUDGET=smoke", f"OUT={tmp_path}", f"PARAMS=precision={precision}"]
+    command = [sys.executable, "-m", "fer_helpers.run", "03", *settings]
+    killed = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert any("epoch   1/2" in line for line in killed.stdout), "it ended before its first epoch"
+    for process in (killed.pid, *children(killed.pid)):
+        os.kill(process, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "03_baseline_cnn" / "baseline.safetensors").exists()
+    code, said = call("03", *settings)
+    assert code == 0 and "going on after epoch 1" in said, said[-3000:]
+    made = tmp_path / "03_baseline_cnn"
+    weights = [safetensors.torch.load_file(folder / "baseline.safetensors") for folder in (undisturbed, made)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    histories = [pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (undisturbed, made)]
+    assert histories[0].equals(histories[1]) and len(histories[0]) == 2
+    answers = [dict(np.load(folder / "predictions.npz")) for folder in (undisturbed, made)]
+    assert all(answers[0][name].tobytes() == answers[1][name].tobytes() for name in answers[0])
 
 
 def test_a_saved_model_is_scored_again_with_the_same_result(row):
