@@ -157,7 +157,7 @@ def _points(axes, rows: list, xlabel: str, **look) -> None:
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel=xlabel)
-    axes.grid(axis="x")
+    axes.grid(True, axis="x")
 
 
 @styled
