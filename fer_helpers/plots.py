@@ -157,7 +157,7 @@ def _points(axes, rows: list, xlabel: str, **look) -> None:
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel=xlabel)
-    axes.grid(axis="x")
+    axes.grid(True, axis="x")
 
 
 @styled
@@ -173,6 +173,32 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
     )
     side.axvline(0, color="0.5", linestyle=":")
     left.legend(fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.06 - 0.5 / (1 + len(rows))), ncols=4)
+    return figure
+
+
+@styled
+def differences(panels: dict):
+    """Differences to one common arm, a panel a measure; hollow where the interval holds zero: not decided.
+
+    panels: measure -> [(arm, (value, low, high, value of each seed …)), …] in points, the same arms in each.
+    """
+    arms = len(next(iter(panels.values())))
+    figure, places = plt.subplots(1, len(panels), sharey=True, figsize=(3.6 * len(panels), 1.9 + 0.5 * arms))
+    looks = {"decided": {"fmt": "o", "color": BLUE}, "not decided": {"fmt": "o", "color": "0.45", "mfc": "white"}}
+    for axes, (measure, rows) in zip(np.atleast_1d(places), panels.items(), strict=True):
+        axes.axvline(0, color="0.5", linestyle=":")
+        verdicts = ["decided" if low > 0 or high < 0 else "not decided" for _, (_, low, high, *_) in rows]
+        for verdict, look in looks.items():
+            mine = [
+                (arm, {verdict: gain} if verdict == of else {}) for (arm, gain), of in zip(rows, verdicts, strict=True)
+            ]
+            _points(axes, mine, f"{measure} (points)", markersize=9, **look)
+    keys = [
+        plt.Line2D([], [], marker="o", markersize=9, label=verdict, color=look["color"], mfc=look.get("mfc"))
+        for verdict, look in looks.items()
+    ]
+    seeds = plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")
+    figure.legend(handles=[*keys, seeds], loc="outside lower right", ncols=3, fontsize=9.5)
     return figure
 
 

@@ -24,6 +24,7 @@ KEPT = (
     "leakage.png",
     "leakage_by_emotion.png",
     "recall.png",
+    "recall_by_emotion.png",
     "loss_curve.png",
     "accuracy_curve.png",
     "confusion_matrix.png",

@@ -140,10 +140,76 @@ def crossed(values: np.ndarray, part, other=None, *, together=None, seed: int = 
         means = np.take_along_axis(shares @ sums, picked, axis=1).sum(axis=1) / size[picked].sum(axis=1)
         drawn += sign * means
         each += sign * values[:, which].mean(axis=1)
-    low, high = (round(float(end), 4) for end in np.quantile(drawn, [0.025, 0.975]))
-    verdict = "above zero" if low > 0 else "below zero" if high < 0 else "not decided"
+    interval, verdict = _decided(drawn)
     mean, each = round(float(each.mean()), 4), [round(float(one), 4) for one in each]
-    return {"mean": mean, "ci95": [low, high], "each": each, "verdict": verdict}
+    return {"mean": mean, "ci95": interval, "each": each, "verdict": verdict}
+
+
+def _decided(drawn: np.ndarray, error: float = 0.05) -> tuple[list, str]:
+    """Percentile interval of resampled values, (R,) with nan where there was nothing to count, and its verdict."""
+    low, high = (round(float(end), 4) for end in np.nanquantile(drawn, [error / 2, 1 - error / 2]))
+    return [low, high], "above zero" if low > 0 else "below zero" if high < 0 else "not decided"
+
+
+def measures(table: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy, macro_f1, balanced_accuracy and recall_<emotion> of confusion matrices, each of shape (…).
+
+    table: (…, 7, 7), faces of the row's emotion taken for the column's. An emotion without a face has recall nan and
+    counts in no mean, as in `scores`.
+    """
+    right, there, called = np.diagonal(table, axis1=-2, axis2=-1), table.sum(axis=-1), table.sum(axis=-2)  # (…, 7)
+    none = np.where(there > 0, 1.0, np.nan)
+    recall, f1 = none * right / np.maximum(there, 1), none * 2 * right / np.maximum(there + called, 1)
+    found = {"accuracy": right.sum(axis=-1) / there.sum(axis=-1), "macro_f1": np.nanmean(f1, axis=-1)}
+    found["balanced_accuracy"] = np.nanmean(recall, axis=-1)
+    return found | {f"recall_{emotion}": recall[..., k] for k, emotion in enumerate(EMOTIONS)}
+
+
+def _tables(guesses: np.ndarray, labels: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(S, N) answers on faces in groups 0 … G - 1 -> (G, S, 7, 7), a confusion matrix a group and seed."""
+    kinds = len(EMOTIONS) ** 2
+    size = (group.max() + 1) * kinds
+    places = (group * len(EMOTIONS) + labels) * len(EMOTIONS) + guesses  # (S, N)
+    counted = np.stack([np.bincount(row, minlength=size).reshape(-1, kinds) for row in places], axis=1)
+    return counted.reshape(len(counted), len(guesses), len(EMOTIONS), len(EMOTIONS)).astype(np.float32)
+
+
+def crossed_measures(
+    guesses, labels, others=None, *, together=None, among: int = 1, seed: int = 0, resamples: int = 10_000
+) -> dict:
+    """Every one of `measures`, mean over seeds, less that of the others, with intervals over seeds and faces.
+
+    guesses, others: (S, N) int, what each seed's run says of each face; row s of both is one seed. labels: (N,).
+    together: (N,) groups drawn as one. The pigeonhole bootstrap, as `crossed` does it, for measures that aren't means
+    over faces: in each resample every drawn seed's measure is computed anew from the drawn faces, then averaged.
+    among: of so many comparisons; `ci_shared` shares the 5 % chance of an error among them (Bonferroni).
+    returns: measure -> mean, ci95, each, verdict as in `crossed`, and ci_shared, verdict_shared; without the recall of
+    an emotion that has no face.
+    """
+    rng, labels = np.random.default_rng(seed), np.asarray(labels)
+    group = np.unique(np.arange(len(labels)) if together is None else together, return_inverse=True)[1]
+    sides = [_tables(np.asarray(each), labels, group) for each in (guesses, others) if each is not None]
+    groups, seeds = sides[0].shape[:2]
+    real, drawn = _less([measures(side.sum(axis=0)) for side in sides]), []
+    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds  # (R, S)
+    for part in np.array_split(shares, -(-resamples // 250)):  # in one go the faces' matrix would take 100 MB
+        picked = rng.integers(groups, size=(len(part), groups))
+        times = np.stack([np.bincount(row, minlength=groups) for row in picked]).astype(np.float32)  # (r, G)
+        tables = [(times @ side.reshape(groups, -1)).reshape(-1, *side.shape[1:]) for side in sides]  # (r, S, 7, 7)
+        found = _less([measures(table) for table in tables])
+        drawn.append({name: (part * found[name]).sum(axis=1) for name in found})
+    told = {}
+    for name in [name for name in real if not np.isnan(real[name]).any()]:
+        values, each = np.concatenate([part[name] for part in drawn]), [round(float(one), 4) for one in real[name]]
+        (interval, verdict), (wide, firm) = _decided(values), _decided(values, 0.05 / among)
+        told[name] = {"mean": round(float(real[name].mean()), 4), "ci95": interval, "each": each, "verdict": verdict}
+        told[name] |= {"ci_shared": wide, "verdict_shared": firm}
+    return told
+
+
+def _less(sides: list[dict]) -> dict:
+    """Measures of the first side, less those of the second where there is one."""
+    return {name: value - (sides[1][name] if len(sides) > 1 else 0) for name, value in sides[0].items()}
 
 
 def points(found: dict) -> tuple:

@@ -13,24 +13,41 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from fer_helpers import checkpoints, machine, models, paths, scoring, sources, training
-from fer_helpers.augment import Augment
+from fer_helpers.augment import Augment, ByEmotion
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.recipe import TrainConfig
+
+OPENED, SHUT = ("val", "test"), ("val",)  # what a study may score: the final word, or what choices are made on
 
 
 @dataclass(frozen=True)
 class Arm:
     """One way of training that a study compares with others.
 
-    learnt: (N,) bool over the loaded faces, True for those it trains on; all of them Training faces.
-    config: its settings; the seed in it is replaced by each run's own. change: its augmentation.
+    learnt: (N,) over the loaded faces, all that it trains on of Training: bool, or int, how many times a face stands
+    in an epoch. config: its settings; the seed in it is replaced by each run's own. change: its augmentation.
     """
 
     name: str
     learnt: np.ndarray
     config: TrainConfig
-    change: Augment | None = None
+    change: Augment | ByEmotion | None = None
     network: str = "baseline"
+
+    def __post_init__(self):
+        learnt = np.asarray(self.learnt)
+        if learnt.ndim != 1 or learnt.dtype.kind not in "biu" or (learnt < 0).any() or not learnt.any():
+            raise ValueError(f"Arm {self.name}: learnt is true or false, or a count from 0, for every loaded face.")
+
+    def taken(self, everyone: Faces) -> Faces:
+        """The faces of an epoch, each as many times as it stands there; those of val and test are refused."""
+        if len(self.learnt) != len(everyone):
+            raise ValueError(f"Arm {self.name} speaks of {len(self.learnt):,} faces, and {len(everyone):,} are loaded.")
+        train = everyone.select(np.repeat(np.arange(len(everyone)), np.asarray(self.learnt).astype(int)))
+        if others := sorted({*train.split} - {"train"}):
+            told = " and ".join(others)
+            raise ValueError(f"Arm {self.name} learns from faces of {told}: a study takes Training alone.")
+        return train
 
 
 def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
@@ -55,12 +72,31 @@ def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
     return learnt
 
 
-def right(runs: Iterable[dict], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Each arm's (S, M) bool, a row a seed: True where the run is right on a val or test face. labels: (M,)."""
+def guesses(runs: Iterable[dict]) -> dict[str, np.ndarray]:
+    """Each arm's (S, M) int, a row a seed: what the run says of every face that was scored."""
     found = {}
     for each in sorted(runs, key=lambda each: each["seed"]):
-        found.setdefault(each["arm"], []).append(each["probs"].argmax(axis=1) == labels)
+        found.setdefault(each["arm"], []).append(each["probs"].argmax(axis=1))
     return {arm: np.stack(rows) for arm, rows in found.items()}
+
+
+def right(runs: Iterable[dict], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Each arm's (S, M) bool, a row a seed: True where the run is right on a scored face. labels: (M,)."""
+    return {arm: guess == labels for arm, guess in guesses(runs).items()}
+
+
+def better(gains: dict) -> list[str]:
+    """Arms fit to become the default, best macro-F1 first.
+
+    gains: arm -> what scoring.crossed_measures finds of it against the default. Fit is what is above zero in macro-F1
+    by the interval that shares its error among all arms, and not below zero in accuracy by the plain one.
+    """
+    fit = [
+        arm
+        for arm, gain in gains.items()
+        if gain["macro_f1"]["verdict_shared"] == "above zero" and gain["accuracy"]["verdict"] != "below zero"
+    ]
+    return sorted(fit, key=lambda arm: -gains[arm]["macro_f1"]["mean"])
 
 
 @lru_cache(maxsize=1)
@@ -71,8 +107,8 @@ def _faces(data: str, budget: str) -> Faces:
 def study(arms: Iterable[Arm], seeds: Iterable[int], *, stage: str, log: Callable = print, **where) -> list[dict]:
     """The results of every run, in the order of seeds and, within a seed, of arms.
 
-    where: data, budget, device and out_root, as a notebook's parameters give them. A run is a function of its arm, its
-    seed and these, so it may happen in any process; a finished one is read from its file.
+    where: data, budget, device and out_root, as a notebook's parameters give them, and splits (see run). A run is a
+    function of its arm, its seed and these, so it may happen in any process; a finished one is read from its file.
     """
     arms, seeds = list(arms), list(seeds)
     names = [arm.name for arm in arms]
@@ -86,23 +122,33 @@ def study(arms: Iterable[Arm], seeds: Iterable[int], *, stage: str, log: Callabl
 
 
 def run(
-    arm: Arm, seed: int, *, stage: str, data: str, budget: str, device: str, out_root, told: str = "", log=print
+    arm: Arm,
+    seed: int,
+    *,
+    stage: str,
+    data: str,
+    budget: str,
+    device: str,
+    out_root,
+    splits: tuple = OPENED,
+    told: str = "",
+    log: Callable = print,
 ) -> dict:
-    """One run: train, score train, open test once, keep the result in a small file beside the study's figures.
+    """One run: train, score, keep the result in a small file beside the study's figures.
 
-    returns: arm, seed, history (a dict an epoch), train (its scores), probs (M, 7) of val and test faces in the order
-    of the loaded data, seconds, precision. The last two are of the run that trained.
+    splits: what is scored: ("val", "test") opens test once, ("val",) leaves it shut, for a study that chooses.
+    returns: arm, seed, history (a dict an epoch), train (scores on the faces it learnt from, each once), probs (M, 7)
+    of the splits' faces in the order of the loaded data, seconds, precision. The last two are of the run that trained.
     """
+    if tuple(splits) not in (OPENED, SHUT):
+        raise ValueError(f"splits is {splits}: choose {SHUT} or {OPENED}.")
     everyone = _faces(str(data), budget)
-    train, val = everyone.select(arm.learnt), everyone.part("val")
-    if others := sorted({*train.split} - {"train"}):
-        raise ValueError(f"Arm {arm.name} learns from faces of {' and '.join(others)}: a study takes Training alone.")
     torch_device = machine.pick_device(device)
-    train, val = train.to(torch_device), val.to(torch_device)
+    train, val = arm.taken(everyone).to(torch_device), everyone.part("val").to(torch_device)
     cfg = replace(arm.config, seed=seed)
     training.seed_everything(seed)
     model = models.build(arm.network)
-    key = checkpoints.key(model, train, val, cfg, arm.change)
+    key = checkpoints.key(model, train, val, cfg, arm.change) + ("" if "test" in splits else " test shut")
     name = f"{arm.name}_seed{seed}"
     file = paths.stage(stage, out_root) / f"checkpoint_{name}.npz"  # names like this outlive a change of the notebook
     if result := _finished(file, key):
@@ -111,8 +157,12 @@ def run(
     log(f"{told} {name}: {len(train):,} faces, {cfg.epochs} epochs")
     saved = file.with_suffix(".pt")
     fit = training.fit(model, train, val, cfg, augment=arm.change, checkpoint=saved, log=_every(log, cfg.epochs))
-    known = scoring.scores(training.predict_proba(model, train), train.labels.cpu().numpy())
-    probs = training.open_test(model, everyone.part("val", "test"), stage=stage, name=name, out_root=out_root)
+    once = everyone.select(np.asarray(arm.learnt) > 0).to(torch_device)
+    known = scoring.scores(training.predict_proba(model, once), once.labels.cpu().numpy())
+    if "test" in splits:
+        probs = training.open_test(model, everyone.part(*OPENED), stage=stage, name=name, out_root=out_root)
+    else:
+        probs = training.predict_proba(model, val)
     result = {"arm": arm.name, "seed": seed, "key": key, "history": fit.history, "train": known}
     result |= {"config": asdict(cfg), "seconds": round(fit.seconds, 1), "precision": fit.precision}
     with paths.whole(file) as temporary, temporary.open("wb") as stream:

@@ -173,13 +173,34 @@ def test_with_imagenet_weights_at_hand_all_three_ways_run(tmp_path):
     assert began["frozen"]["config"]["way"] == "frozen" and began["frozen"]["epochs_seen"] >= 3
 
 
+def check_imbalance(study):
+    """What notebook 07 leaves behind: figures, a line a run, gains that are those of the lines, the rule obeyed."""
+    assert (study / "comparison.png").exists() and (study / "recall_by_emotion.png").exists()
+    assert "DEMONSTRATION" in (study / "07_imbalance.ipynb").read_text()
+    metrics, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
+    assert {"stage", "data", "faces", "arms", "gain", "decision", "config", "run"} == set(metrics)
+    remedies = {"class_weights", "mild_weights", "balanced_sampling", "synthetic_disgust", "logit_adjustment"}
+    assert len(runs) == 12 and set(runs.arm) == set(metrics["arms"]) == {"nothing", *remedies}
+    assert set(metrics["gain"]) == set(metrics["config"]["remedies"]) == remedies and "test" not in str(runs.columns)
+    stands = {arm: each["faces_an_epoch"] for arm, each in metrics["arms"].items()}
+    assert stands.pop("synthetic_disgust") > stands["nothing"] and set(stands.values()) == {stands["nothing"]}
+    by_arm = runs.groupby("arm").mean(numeric_only=True)
+    for arm, gain in metrics["gain"].items():
+        for measure in ("accuracy", "macro_f1", "recall_disgust"):
+            low, high = gain[measure]["ci95"]
+            difference = by_arm.loc[arm] - by_arm.loc["nothing"]
+            assert gain[measure]["mean"] == pytest.approx(difference[f"val_{measure}"], abs=2e-4)
+            assert low <= high and gain[measure]["ci_shared"][0] <= low and gain[measure]["ci_shared"][1] >= high
+    assert metrics["decision"]["default"] == (metrics["decision"]["fit"] or ["nothing"])[0]
+
+
 def test_the_studies_run_after_the_main_row(row):
     out, settings, _ = row
     settings = settings[:-1]  # no backbones in a study
     opened = len(pd.read_csv(out / "test_openings.csv"))
     code, said = call("studies", *settings)
     assert code == 0, said[-3000:]
-    assert re.search(r"\[1/2\] 02_cleaning is up to date", said) and "the price of leakage is" in said
+    assert re.search(r"\[1/3\] 02_cleaning is up to date", said) and "the price of leakage is" in said
     study = out / "06_price_of_leakage"
     assert all((study / name).exists() for name in ("price.png", "memorising.png", "06_price_of_leakage.ipynb"))
     assert "DEMONSTRATION" in (study / "06_price_of_leakage.ipynb").read_text()
@@ -197,10 +218,12 @@ def test_the_studies_run_after_the_main_row(row):
     assert price["test_price"]["mean"] == pytest.approx(expected, abs=4e-4)
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["mean"] <= high
-    assert len(pd.read_csv(out / "test_openings.csv")) == opened + 6
+    openings = pd.read_csv(out / "test_openings.csv")
+    assert len(openings) == opened + 6 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
+    check_imbalance(out / "07_imbalance")
     assert len(results.all_metrics(out)[0]) == 2, "a study is no model of the leaderboard"
     code, said = call("studies", *settings)
-    assert code == 0 and "nothing to do: 2 notebooks are up to date" in said
+    assert code == 0 and "nothing to do: 3 notebooks are up to date" in said
 
 
 def test_bad_calls_end_with_a_sentence(row, tmp_path):

@@ -1,5 +1,7 @@
 """Scores, by numbers that were worked out by hand or by another library."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -115,3 +117,59 @@ def test_crossed_covers_a_planted_difference():
         held += low <= 0.2 <= high
         zero += low <= 0 <= high
     assert held >= 52 and zero <= 6
+
+
+def test_measures_are_those_of_scores():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 1, 3, 4, 6], 200)  # two emotions have no face
+    probs = certain(np.where(rng.random(200) < 0.5, labels, rng.integers(0, 7, 200)))
+    made, known = scoring.measures(scoring.confusion(probs, labels)), scoring.scores(probs, labels)
+    for name in ("accuracy", "macro_f1", "balanced_accuracy"):
+        assert made[name] == pytest.approx(known[name], abs=1e-4)
+    assert made["recall_happy"] == pytest.approx(known["per_class"]["happy"]["recall"], abs=1e-4)
+    assert np.isnan(made["recall_fear"])
+    stacked = scoring.measures(np.stack([np.eye(7), np.ones((7, 7))]))
+    assert stacked["macro_f1"] == pytest.approx([1, 1 / 7]) and stacked["recall_sad"] == pytest.approx([1, 1 / 7])
+
+
+def test_crossed_measures_by_every_resample():
+    """Two seeds and four faces have 4 · 256 resamples: the interval's ends must stand where those of all of them do."""
+    labels, guesses, others = np.array([1, 1, 3, 3]), [[1, 3, 3, 3], [1, 1, 3, 1]], [[3, 3, 3, 3], [3, 1, 3, 3]]
+    guesses, others = np.array(guesses), np.array(others)
+
+    def gain(seed, faces):
+        score = {"labels": sorted({*labels[faces]}), "average": "macro", "zero_division": 0}
+        a, b = (metrics.f1_score(labels[faces], side[seed, faces], **score) for side in (guesses, others))
+        return a - b
+
+    every = np.array([[gain(seed, list(faces)) for seed in (0, 1)] for faces in itertools.product(range(4), repeat=4)])
+    truth = np.concatenate([every[:, 0], every[:, 1], every.mean(axis=1), every.mean(axis=1)])
+    made = scoring.crossed_measures(guesses, labels, others, among=5, resamples=40_000)["macro_f1"]
+    real = [gain(seed, [0, 1, 2, 3]) for seed in (0, 1)]
+    assert made["each"] == pytest.approx(real, abs=1e-4) and made["mean"] == pytest.approx(np.mean(real), abs=1e-4)
+    ends = dict(zip((0.025, 0.975, 0.005, 0.995), made["ci95"] + made["ci_shared"], strict=True))
+    for share, end in ends.items():
+        assert (truth < end - 1e-4).mean() - 0.003 <= share <= (truth <= end + 1e-4).mean() + 0.003
+
+
+def test_crossed_measures_agree_with_crossed_on_accuracy():
+    rng = np.random.default_rng(1)
+    labels, together = rng.integers(0, 7, 900), np.arange(900) // 3
+    guesses, others = (np.where(rng.random((3, 900)) < share, labels, (labels + 1) % 7) for share in (0.6, 0.5))
+    made = scoring.crossed_measures(guesses, labels, others, together=together)
+    gain = (guesses == labels).astype(int) - (others == labels)
+    known = scoring.crossed(gain, np.full(900, True), together=together, resamples=10_000)
+    assert made["accuracy"]["mean"] == known["mean"] and made["accuracy"]["each"] == known["each"]
+    assert made["accuracy"]["ci95"] == pytest.approx(known["ci95"], abs=0.004)
+    found = [(name, each["verdict"]) for name, each in scoring.crossed_measures(guesses, labels, guesses).items()]
+    assert len(found) == 10 and {verdict for _, verdict in found} == {"not decided"}
+    alone = scoring.crossed_measures(guesses, labels)["accuracy"]
+    assert alone["mean"] == pytest.approx((guesses == labels).mean(), abs=1e-4) and alone["verdict"] == "above zero"
+    assert alone["ci_shared"] == alone["ci95"], "one comparison shares with none"
+
+
+def test_crossed_measures_leave_out_an_emotion_without_a_face():
+    labels = np.array([0, 0, 3, 3])
+    made = scoring.crossed_measures(labels[None], labels)
+    assert {name for name in made if name.startswith("recall")} == {"recall_angry", "recall_happy"}
+    assert all(each["mean"] == 1 and each["ci95"] == [1, 1] for each in made.values())

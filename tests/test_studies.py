@@ -43,9 +43,9 @@ def arms(people, cfg=CFG):
     return [studies.Arm("all", train, cfg), studies.Arm("half", train & (np.arange(70) < 28), cfg)]
 
 
-def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None):
+def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None, **more):
     return studies.study(
-        chosen, seeds, stage=STAGE, data="noise", budget="smoke", device="cpu", out_root=tmp_path, log=log
+        chosen, seeds, stage=STAGE, data="noise", budget="smoke", device="cpu", out_root=tmp_path, log=log, **more
     )
 
 
@@ -114,6 +114,69 @@ def test_two_arms_of_one_name_are_refused(people, fits, tmp_path):
     with pytest.raises(ValueError, match="one name"):
         study([first, replace(second, name="all")], tmp_path)
     assert not fits
+
+
+def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypatch):
+    half = arms(people)[1]
+    with monkeypatch.context() as shut:
+        shut.setattr(training, "open_test", None)
+        (alone,) = study([half], tmp_path, seeds=[0], splits=("val",))
+    assert alone["probs"].shape == (7, 7) and not (tmp_path / "test_openings.csv").exists()
+    assert (study([half], tmp_path, seeds=[0], splits=["val"])[0]["probs"] == alone["probs"]).all() and len(fits) == 1
+    (opened,) = study([half], tmp_path, seeds=[0])
+    assert len(fits) == 2 and openings(tmp_path) == ["half_seed0"], "what was scored is part of which run it is"
+    val = people.part("val", "test").split == "val"
+    assert (opened["probs"][val] == alone["probs"]).all() and opened["train"] == alone["train"]
+    (again,) = study([half], tmp_path, seeds=[0], splits=("val",))
+    assert len(fits) == 3 and again["probs"].shape == (7, 7)
+    for wrong in (("test",), (), ("train", "val")):
+        with pytest.raises(ValueError, match="splits"):
+            study([half], tmp_path, splits=wrong)
+    assert len(fits) == 3
+
+
+def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkeypatch):
+    whole, half = arms(people)
+    times = whole.learnt * np.where(people.labels.numpy() == 1, 3, 1)
+    taken = replace(whole, learnt=times).taken(people)
+    assert taken.counts().tolist() == [8, 24, 8, 8, 8, 8, 8]
+    names, stands = np.unique(taken.names, return_counts=True)
+    assert dict(zip(names, stands, strict=True)) == dict(zip(people.names[times > 0], times[times > 0], strict=True))
+    assert (replace(half, learnt=half.learnt.astype(int)).taken(people).names == half.taken(people).names).all()
+    (run,) = study([replace(whole, learnt=times)], tmp_path, seeds=[0], splits=("val",))
+    assert fits == [(72, 0)] and run["train"]["n"] == 56, "what it knows of train counts every face once"
+    study([whole], tmp_path, seeds=[0], splits=("val",))
+    assert fits[1:] == [(56, 0)], "other counts are another run"
+
+
+@pytest.mark.parametrize("learnt", [[], [0, 0], [1, -1], [0.5, 1.0], [[True, False]]])
+def test_counts_that_mean_nothing_are_refused(learnt):
+    with pytest.raises(ValueError, match="Arm odd: learnt is"):
+        studies.Arm("odd", np.array(learnt), CFG)
+
+
+def test_an_arm_of_other_data_is_refused(people, fits, tmp_path):
+    with pytest.raises(ValueError, match="speaks of 3 faces, and 70 are loaded"):
+        study([studies.Arm("short", np.array([True, True, False]), CFG)], tmp_path)
+    assert not fits
+
+
+def test_better_takes_a_firm_gain_of_macro_f1_that_costs_no_accuracy():
+    def gain(macro_f1, shared, accuracy, mean=0.01):
+        return {
+            "macro_f1": {"mean": mean, "verdict": macro_f1, "verdict_shared": shared},
+            "accuracy": {"mean": 0, "verdict": accuracy, "verdict_shared": "not decided"},
+        }
+
+    above, below, open_ = "above zero", "below zero", "not decided"
+    gains = {
+        "firm": gain(above, above, open_),
+        "firmer": gain(above, above, above, mean=0.02),
+        "by luck": gain(above, open_, open_, mean=0.03),
+        "dear": gain(above, above, below, mean=0.04),
+        "worse": gain(below, below, open_),
+    }
+    assert studies.better(gains) == ["firmer", "firm"] and studies.better({}) == []
 
 
 def test_right_has_a_row_a_seed():
