@@ -120,7 +120,7 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
         assert all(each["seconds"] > 0 and 0 <= each["test_7178"] <= 1 for each in told["runs"])
         assert told["median"]["val"] == pytest.approx(np.mean([each["val"] for each in told["runs"]]))
         assert not told["reached"] and "not reached" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "test_openings.csv")) == trained, "one opening a run"
+    assert len(pd.read_csv(tmp_path / "bench_small" / "test_openings.csv")) == trained, "one opening a run"
 
 
 @pytest.mark.parametrize(("seconds", "right", "reached"), [(500, 0.66, True), (700, 0.66, False), (500, 0.64, False)])

@@ -43,8 +43,8 @@ RECIPES = (Recipe("baseline", FOUR_LAYER, NOTEBOOK_03, Augment()),)
 
 
 def measure(data: str, small: bool, out_root: str) -> dict:
-    """Every recipe with every seed; small: two seeds of one epoch on a few hundred faces, kept apart."""
-    budget, seeds = ("smoke", SEEDS[:2]) if small else ("quick", SEEDS)
+    """Every recipe with every seed; small: two seeds of one epoch on a few hundred faces, kept in a folder apart."""
+    budget, seeds, out_root = ("smoke", SEEDS[:2], f"{out_root}/bench_small") if small else ("quick", SEEDS, out_root)
     people = sources.load(data, budget=budget, log=lambda line: None)
     learnt = ((people.split == "train") & cleaning.read(people, out_root).keep).to_numpy()
     if small:
@@ -55,8 +55,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         )
         for each in RECIPES
     ]
-    stage = "bench_accuracy_small" if small else "bench_accuracy"
-    runs = studies.study(arms, seeds, stage=stage, data=data, budget=budget, device="cpu", out_root=out_root)
+    runs = studies.study(arms, seeds, stage="bench_accuracy", data=data, budget=budget, device="cpu", out_root=out_root)
     split = people.part("val", "test")
     told = {each.name: judged(each, [row(run, split) for run in runs if run["arm"] == each.name]) for each in RECIPES}
     for each in RECIPES:

@@ -39,13 +39,13 @@ def measure(data: str, small: bool, out_root: str) -> dict:
 
 def show(title: str, rows: list[dict]) -> None:
     """A table on the screen."""
-    print(f"{title}:\n{pd.DataFrame(rows).to_string(index=False)}\n")
+    print(f"{title}:\n{pd.DataFrame(rows).round(2).to_string(index=False)}\n")
 
 
 def medians(loops: list[dict], network: str) -> dict:
     """The runs of one network, and the median of each number over them; a ratio is always of one run's two loops."""
     runs = [each for each in loops if each["network"] == network]
-    names = [name for name, value in runs[0].items() if isinstance(value, float)]
+    names = [name for name in runs[0] if name in usual.LOOPS or name.endswith("_ratio")]
     return {"runs": runs, **{name: float(np.median([run[name] for run in runs])) for name in names}}
 
 

@@ -100,16 +100,16 @@ def changes(kind) -> list:
     ]
 
 
-def usual_loop(network: str, people: Faces, warm: int, precision: str, folder: str) -> float:
+def usual_loop(network: str, people: Faces, warm: int, precision: str, folder: str) -> dict:
     """Faces per second of the usual loop. It reads the files that write_faces wrote, as many as there are `people`."""
     change = [transforms.Grayscale(), transforms.Resize(SIDE), *changes(transforms)]
     change += [transforms.ToTensor(), transforms.Normalize([0.508], [0.255])]
     files = datasets.ImageFolder(Path(folder) / "jpeg", transforms.Compose(change))
     model = build(network)
-    return rate(files, model, torch.optim.Adam(model.parameters(), lr=1e-3), "float32", warm)
+    return {"usual_loop": rate(files, model, torch.optim.Adam(model.parameters(), lr=1e-3), "float32", warm)}
 
 
-def cached_rival(network: str, people: Faces, warm: int, precision: str, folder: str) -> float:
+def cached_rival(network: str, people: Faces, warm: int, precision: str, folder: str) -> dict:
     """Faces per second of the stronger rival."""
 
     def tried(faces: Faces, workers: int) -> float:
@@ -118,7 +118,8 @@ def cached_rival(network: str, people: Faces, warm: int, precision: str, folder:
         return rate(Cached(faces), model, optimiser, precision, warm, workers, torch.channels_last)
 
     few = people.select(np.arange(2 * warm * CONFIG.batch_size))
-    return tried(people, max((0, 2), key=lambda workers: tried(few, workers)))
+    workers = max((0, 2), key=lambda workers: tried(few, workers))
+    return {"cached_rival": tried(people, workers), "cached_rival_workers": workers}
 
 
 def rate(
@@ -144,10 +145,10 @@ def rate(
     return (seen - before) / (time.perf_counter() - start)
 
 
-def ours(network: str, people: Faces, warm: int, precision: str, folder: str) -> float:
+def ours(network: str, people: Faces, warm: int, precision: str, folder: str) -> dict:
     """Faces per second of an epoch of training.fit over all but the first `warm` batches of faces."""
     first = np.arange(len(people)) < warm * CONFIG.batch_size
-    return fit_rate(network, people.select(first), people.select(~first), precision)
+    return {"ours": fit_rate(network, people.select(first), people.select(~first), precision)}
 
 
 def fit_rate(network: str, warm: Faces, people: Faces, precision: str) -> float:
@@ -177,10 +178,12 @@ def side_by_side(folder: str, count: str, warm: str, turn: str) -> list[dict]:
     order, rows = [*LOOPS][first:] + [*LOOPS][:first], []
     for network in NETWORKS:
         precision = picked(network, people)
-        found = {name: round(LOOPS[name](network, people, int(warm), precision, folder), 1) for name in order}
-        ratios = {f"{name}_ratio": round(found["ours"] / found[name], 3) for name in LOOPS if name != "ours"}
+        found = {}
+        for loop in order:
+            found |= LOOPS[loop](network, people, int(warm), precision, folder)
+        ratios = {f"{name}_ratio": found["ours"] / found[name] for name in LOOPS if name != "ours"}
         row = {"network": network, "turn": int(turn), "precision": precision}
-        rows.append(row | {name: found[name] for name in LOOPS} | ratios)
+        rows.append(row | {name: found[name] for name in sorted(found, reverse=True)} | ratios)
     return rows
 
 
