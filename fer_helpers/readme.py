@@ -15,7 +15,7 @@ def write() -> None:
     """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
     text = README.read_text(encoding="utf-8")
     blocks = {"results": results_table(), "cleaning": cleaning_lines(), "price": price_lines()}
-    blocks |= {"badges": badges(), "times": times_line()}
+    blocks |= {"badges": badges(), "times": times_line(), "speed": speed_lines()}
     for name, block in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
@@ -99,6 +99,35 @@ def speed_of_search() -> str:
         f"{rival['seconds']:.0f} seconds and {rival['planted_missed']:,} missed, and of the {rival['pairs']:,} pairs "
         f"that it finds {rival['pairs_refused_by_pixels']:,} aren't the same picture by our comparison of pixels."
     )
+
+
+def speed_lines() -> str:
+    """What `make bench` measured of training, in a few lines; '' while the reference has no such measurement."""
+    path = paths.REFERENCE / "bench.json"
+    found = paths.read_json(path).get("engine") if path.exists() else None
+    if not found:
+        return ""
+    run, runs, turns = found["run"], found["growth"]["runs"], len(found["epoch"]["baseline"]["runs"])
+    lines = [
+        f"Training without validation, {run['threads']} threads ({run['device'].replace('cpu: ', '')}), each loop in "
+        f"turn on the same {found['measured_faces']:,} faces, medians of {turns} turns:\n"
+    ]
+    for network, epoch in found["epoch"].items():
+        work = found["networks"][network]
+        lines.append(
+            f"- {network.replace('_', '-')} network: **{epoch['ours']:,.0f} faces a second, "
+            f"{epoch['usual_loop_ratio']:.1f} times the usual loop** (image files, PIL transforms, 2 workers, float32: "
+            f"{epoch['usual_loop']:,.0f}) and {epoch['cached_rival_ratio']:.1f} times a loop that keeps the faces in "
+            f"memory and computes in our precision, {epoch['runs'][0]['precision']} ({epoch['cached_rival']:,.0f}). "
+            f"{work['share_of_product_rate']:.0%} of the machine's rate of matrix products; "
+            f"{work['share_outside_forward_backward']:.0%} of the time is outside forward and backward."
+        )
+    lines.append(
+        f"- {runs[-1]['images']:,} faces are an epoch of {runs[-1]['seconds']:.0f} seconds and "
+        f"{runs[-1]['memory_peak_mb']:,.0f} MB for the whole process; time grows with the number of faces to the "
+        f"power {found['growth']['exponent']['all']}."
+    )
+    return "\n".join(lines)
 
 
 def price_lines() -> str:

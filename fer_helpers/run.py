@@ -28,6 +28,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "setup": ("build the environment, no more", ""),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
+    "bench-accuracy": ("measure how long a good accuracy takes, hours; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
     "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
     "clean": ("remove results, caches and compiled files", ""),
@@ -67,10 +68,7 @@ def main(words: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.code
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # what the helpers raise for the user: a missing file, data that can't be used
+    except (ValueError, OSError) as error:  # the helpers' sentences: a missing file, data that can't be used
         print(error, file=sys.stderr)
         return 2
 
@@ -128,8 +126,8 @@ def do(command: str, options: dict[str, str]) -> int | None:
         return run_notebooks(command, options)
     if command == "test":
         return module("pytest", *extra)
-    if command == "bench":
-        return bench(options)
+    if command in ("bench", "bench-accuracy"):
+        return bench(options, *command.split("-")[1:])
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *extra)
     if command == "setup":
@@ -185,13 +183,13 @@ def reference(options: dict[str, str]) -> None:
     report.reference(ROOT / out, ROOT / out / "drawn")
 
 
-def bench(options: dict[str, str]) -> int:
-    """Every benchmark of tests/benchmarks, or those that PARAMS names, into OUT/bench.json."""
+def bench(options: dict[str, str], *names: str) -> int:
+    """The benchmarks of tests/benchmarks that are named, here or in PARAMS, or the short ones, into OUT/bench.json."""
     from fer_helpers import sources
 
     found = sources.find(options.get("DATA", "auto"))
     data = str(Path(found.path).resolve()) if found.path else "synthetic"
-    return module("tests.benchmarks", data, results_in(options), *shlex.split(options.get("PARAMS", "")))
+    return module("tests.benchmarks", data, results_in(options), *names, *shlex.split(options.get("PARAMS", "")))
 
 
 def asked_for(options: dict[str, str]) -> dict[str, str]:
@@ -250,7 +248,7 @@ def show_help() -> None:
     """Commands and variables."""
     print("make <command> [NAME=value ...], or without make: python -m fer_helpers.run <command> [NAME=value ...]\n")
     for name, (what, takes) in COMMANDS.items():
-        print(f"  {name:<10} {what}" + (f" ({takes})" if takes else ""))
+        print(f"  {name:<14} {what}" + (f" ({takes})" if takes else ""))
     print("\nVariables")
     for name, what in VARIABLES.items():
         print(f"  {name:<12} {what}")

@@ -1,9 +1,17 @@
 """The benchmarks are tried, small: they run, count right and say on what."""
 
-import pytest
+import math
 
-from fer_helpers import paths, report, run
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from fer_helpers import models, paths, readme, report, run, synthetic, training
+from fer_helpers.faces import EMOTIONS
 from tests.benchmarks import __main__ as bench
+from tests.benchmarks import accuracy, usual, work
 
 
 def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path, monkeypatch):
@@ -22,8 +30,109 @@ def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path,
     assert beside["ours"]["planted_missed"] == 0 and beside["ours"]["pairs"] >= 95
 
 
+def numbers(found):
+    """Every number in nested dicts and lists."""
+    if isinstance(found, dict | list):
+        for value in found.values() if isinstance(found, dict) else found:
+            yield from numbers(value)
+    elif isinstance(found, int | float):
+        yield found
+
+
+def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(tmp_path, monkeypatch):
+    bench.main("synthetic", str(tmp_path), "engine", "small")
+    found = paths.read_json(tmp_path / "bench.json")["engine"]
+    assert found["small"] and found["measured_faces"] == 128
+    for network in ("baseline", "four_layer"):
+        loops = found["epoch"][network]
+        (row,) = loops["runs"]
+        for rival in ("usual_loop", "cached_rival"):
+            assert row[f"{rival}_ratio"] == loops[f"{rival}_ratio"]
+            assert row[f"{rival}_ratio"] == pytest.approx(row["ours"] / row[rival], abs=1e-3)
+        told = found["networks"][network]
+        assert sum(told["epoch"].values()) == pytest.approx(1, abs=1e-3)
+        assert sum(told["operations"].values()) == pytest.approx(1, abs=1e-3)
+        assert told["epoch"]["products at full rate"] == told["share_of_product_rate"] > 0
+        assert {"preprocess and augment", "forward", "backward", "optimiser", "averaging"} < set(told["step_ms"])
+        assert min(*told["step_ms"].values(), *numbers(loops)) >= 0 and "What binds: " in told["binds"]
+    assert [row["precision"] for row in found["products"]] == ["float32", "bfloat16"]
+    assert [each["images"] for each in found["growth"]["runs"]] == [128, 256]
+    assert found["growth"]["runs"][0]["memory_peak_mb"] > 100
+    assert all(math.isfinite(number) for number in numbers(found))
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
+    lines = readme.speed_lines()
+    assert f"{found['epoch']['baseline']['ours']:,.0f} faces a second" in lines
+    assert found["run"]["device"].replace("cpu: ", "") in lines
+
+
+def test_the_speed_is_told_when_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
+    assert readme.speed_lines() == ""
+    paths.write_json(tmp_path / "bench.json", {"copies": {}})
+    assert readme.speed_lines() == ""
+
+
+def test_multiplications_are_counted_from_the_shapes():
+    faces, labels = torch.randn(4, 1, 48, 48), torch.zeros(4, dtype=torch.int64)
+    linear = 2 * 4 * 2304 * 7
+    assert (
+        work.flops(nn.Sequential(nn.Flatten(), nn.Linear(2304, 7)), faces, labels) == 2 * linear
+    )  # none to the pixels
+    convolved, head = 2 * 4 * 46 * 46 * 8 * 9, 2 * 4 * 8 * 46 * 46 * 7
+    small = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 46 * 46, 7))
+    assert work.flops(small, faces, labels) == 2 * convolved + 3 * head
+
+
+def test_the_four_layer_network_is_the_usual_one():
+    model = usual.build("four_layer")
+    weights = [tuple(part.weight.shape) for part in model if isinstance(part, nn.Conv2d | nn.Linear)]
+    assert weights[:4] == [(32, 1, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3)]
+    assert weights[4:] == [(512, 2304), (256, 512), (7, 256)]
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in model) == 4 and models.weight_count(model) > 1.5e6
+
+
+def test_the_rivals_get_the_same_faces(tmp_path):
+    people = synthetic.draw(200)
+    usual.write_faces(people, tmp_path, 100)
+    files = sorted((tmp_path / "jpeg").rglob("*.jpg"), key=lambda path: path.name)
+    train, first = int((people.split == "train").sum()), usual.read_faces(str(tmp_path), 100)
+    assert len(files) == 100 and [EMOTIONS.index(path.parent.name) for path in files] == first.labels.tolist()
+    more = usual.read_faces(str(tmp_path), train + 10)
+    assert len(more) == train + 10 and torch.equal(more.images[train:], first.images[:10])
+    assert np.array_equal(np.sort(more.labels[:train]), np.sort(people.part("train").labels))
+
+
+def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
+    began, real = [], training.fit
+    monkeypatch.setattr(training, "fit", lambda *given, **named: began.append(1) or real(*given, **named))
+    monkeypatch.setattr(run, "module", lambda name, *words: bench.main(*words))
+    options = {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "small"}
+    run.do("bench-accuracy", options)
+    trained = len(began)
+    first = paths.read_json(tmp_path / "bench.json")
+    assert trained == 2 * len(accuracy.RECIPES) and set(first) == {"accuracy"}
+    run.do("bench-accuracy", options)
+    assert len(began) == trained, "finished runs are read"
+    again = paths.read_json(tmp_path / "bench.json")["accuracy"]
+    assert again["recipes"] == first["accuracy"]["recipes"] and again["training_faces"] == 300
+    for told in again["recipes"].values():
+        assert [each["seed"] for each in told["runs"]] == [0, 1]
+        assert all(each["seconds"] > 0 and 0 <= each["test_7178"] <= 1 for each in told["runs"])
+        assert told["median"]["val"] == pytest.approx(np.mean([each["val"] for each in told["runs"]]))
+        assert not told["reached"] and "not reached" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "bench_small" / "test_openings.csv")) == trained, "one opening a run"
+
+
+@pytest.mark.parametrize(("seconds", "right", "reached"), [(500, 0.66, True), (700, 0.66, False), (500, 0.64, False)])
+def test_a_goal_is_reached_by_accuracy_and_time_together(seconds, right, reached):
+    goal = accuracy.Goal("test_7178", 0.65, minutes=10)
+    recipe = accuracy.Recipe("any", goal, accuracy.TrainConfig(), accuracy.Augment())
+    rows = [{"seconds": seconds, "val": 0.5, "test_7178": right, "test": 0.5}] * 3
+    assert accuracy.judged(recipe, rows)["reached"] == reached
+
+
 def test_a_benchmark_that_does_not_exist_is_refused():
-    with pytest.raises(SystemExit, match="copys; PARAMS takes copies"):
+    with pytest.raises(SystemExit, match="copys; PARAMS takes copies, engine, accuracy and small"):
         bench.main("synthetic", "outputs", "copys")
 
 

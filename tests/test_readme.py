@@ -17,7 +17,7 @@ def block(name):
     return re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", TEXT, re.DOTALL)[1]
 
 
-@pytest.mark.parametrize("name", ["results", "cleaning", "price", "badges", "times"])
+@pytest.mark.parametrize("name", ["results", "cleaning", "price", "badges", "times", "speed"])
 def test_numbers_are_those_of_the_reference(name):
     made = {
         "results": readme.results_table,
@@ -25,6 +25,7 @@ def test_numbers_are_those_of_the_reference(name):
         "price": readme.price_lines,
         "badges": readme.badges,
         "times": readme.times_line,
+        "speed": readme.speed_lines,
     }[name]()
     assert block(name) == made, "make reference, or make address, writes these lines"
 

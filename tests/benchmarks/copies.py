@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from fer_helpers import cleaning, copies, planting, sources, synthetic
-from tests.benchmarks.fresh import measured, peak_memory
+from tests.benchmarks.fresh import exponents, measured, peak_memory
 
 CORRELATION = inspect.signature(copies.near_pairs).parameters["correlation"].default
 
 
-def measure(data: str, small: bool) -> dict:
+def measure(data: str, small: bool, out_root: str) -> dict:
     """Time and memory on the data, growth on drawn faces, and side by side with imagededup."""
     runs = [measured("copies", "build", data) for _ in range(1 if small else 3)]
     print("build:", *runs, sep="\n  ")
@@ -30,12 +30,10 @@ def measure(data: str, small: bool) -> dict:
     print("growth:", *growth, sep="\n  ")
     beside = measured("copies", "beside", data, 5 if small else 200)
     print("side by side:", *beside.items(), sep="\n  ")
-    count, seconds = (np.log([each[name] for each in growth]) for name in ("images", "seconds"))
-    exponents = {"all": np.polyfit(count, seconds, 1)[0], "last_doubling": np.diff(seconds)[-1] / np.diff(count)[-1]}
     median = float(np.median([run["seconds"] for run in runs]))
     return {
         "build": {"median_seconds": median, "runs": runs},
-        "growth": {"runs": growth, "exponent": {name: round(float(value), 2) for name, value in exponents.items()}},
+        "growth": {"runs": growth, "exponent": exponents(growth)},
         "side_by_side": beside,
     }
 

@@ -1,16 +1,23 @@
 """A measurement in a process of its own: its peak memory is then its own, and nothing is warm."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
 
 from fer_helpers import paths
 
+QUIET = {**os.environ, "KINETO_LOG_LEVEL": "99"}  # torch's profiler tells every start otherwise
 
-def measured(module: str, *words) -> dict:
-    """What `python -m tests.benchmarks.<module> <words>` prints as its last line, a JSON object."""
+
+def measured(module: str, *words) -> dict | list:
+    """What `python -m tests.benchmarks.<module> <words>` prints as its last line, in JSON."""
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", *map(str, words)]
-    done = subprocess.run(command, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=paths.ROOT, env=QUIET, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"The benchmark stopped: {' '.join(command)}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -18,9 +25,19 @@ def measured(module: str, *words) -> dict:
 
 def peak_memory() -> float | None:
     """The most memory this process has held so far, in MB; None where the system doesn't tell."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: what getrusage tells there begins with the peak of whoever started this process
+        told = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        return round(int(told[1]) * 1024 / 1e6, 0) if told else None
     try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 0)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3), 0)
+
+
+def exponents(runs: list[dict]) -> dict:
+    """How `seconds` grow with `images`: the power over all runs, and over the last two."""
+    count, seconds = (np.log([run[name] for run in runs]) for name in ("images", "seconds"))
+    found = {"all": np.polyfit(count, seconds, 1)[0], "last_doubling": np.diff(seconds)[-1] / np.diff(count)[-1]}
+    return {name: round(float(value), 2) for name, value in found.items()}
