@@ -94,18 +94,18 @@ def mixed(faces: torch.Tensor, labels: torch.Tensor, alpha: float) -> tuple[torc
     return blended, share[:, None] * emotions + (1 - share[:, None]) * emotions.roll(1, 0)
 
 
-def make_average(model: nn.Module, keep: float) -> AveragedModel:
-    """A running mean of the weights and of batch norm's statistics; with keep 0 a copy of the last ones.
+def make_average(model: nn.Module, keep: float) -> AveragedModel | None:
+    """A running mean of the weights and of batch norm's statistics; None if keep is 0.
 
     In the first steps it forgets faster, so that the first, random weights don't linger.
     """
 
     def update(averaged, current, steps):
-        new = max(1 - keep, 9 / (10 + int(steps))) if keep else 1.0
+        new = max(1 - keep, 9 / (10 + int(steps)))
         for mean, now in zip(averaged, current, strict=True):
             mean.lerp_(now, new) if mean.is_floating_point() else mean.copy_(now)
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True) if keep else None
 
 
 def make_schedule(optimiser: torch.optim.Optimizer, cfg: TrainConfig, steps: int):

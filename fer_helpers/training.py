@@ -58,7 +58,9 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
     schedule = make_schedule(optimiser, cfg, steps)
     loss_of = make_loss(train.counts(), cfg)
     averaged = make_average(model, cfg.averaging)
+    scored = averaged.module if averaged else model
     parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    parts = {name: part for name, part in parts.items() if part is not None}
     history, best = keeper.restore(parts, [order, draws])
     forward = machine.compiled(model, sample, precision, steps=(cfg.epochs - len(history)) * steps)
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):
@@ -78,14 +80,15 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
             if cfg.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             optimiser.step()
-            averaged.update_parameters(model)
+            if averaged:
+                averaged.update_parameters(model)
             if cfg.schedule == "one-cycle":
                 schedule.step()
             total = total + loss.detach() * len(labels)  # stays on the device: no wait per step
             right = right + (logits.argmax(1) == labels).sum()
         row = {"epoch": len(history) + 1, "lr": optimiser.param_groups[0]["lr"]}
         row |= {"train_loss": float(total) / len(train), "train_accuracy": float(right) / len(train)}
-        row |= score_val(averaged.module, val, precision)
+        row |= score_val(scored, val, precision)
         if not math.isfinite(row["train_loss"]):
             raise ValueError(f"The loss is no longer a number in epoch {row['epoch']}: lower peak_lr ({cfg.peak_lr}).")
         if cfg.schedule == "plateau":
@@ -93,7 +96,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
         row["seconds"] = time.perf_counter() - start
         history.append(row)
         if row is kept_row(history, cfg):
-            best = {name: tensor.detach().cpu().clone() for name, tensor in averaged.module.state_dict().items()}
+            best = {name: tensor.detach().cpu().clone() for name, tensor in scored.state_dict().items()}
         keeper.write(history, best, precision)
         log(epoch_line(history, cfg.epochs))
     model.load_state_dict(best)

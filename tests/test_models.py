@@ -19,6 +19,30 @@ def test_the_baseline_has_the_weights_that_are_told():
     assert model(model.preprocess(torch.zeros(2, 48, 48, dtype=torch.uint8))).shape == (2, 7)
 
 
+def test_dropout_silences_its_share_and_keeps_the_sum():
+    torch.manual_seed(0)
+    maps = torch.ones(64, 32, 24, 23).to(memory_format=torch.channels_last).requires_grad_()
+    layer = models.Dropout(0.25).train()
+    out = layer(maps)
+    assert (out == 0).float().mean().item() == pytest.approx(0.25, abs=0.002)
+    assert out[out != 0].unique().tolist() == pytest.approx([4 / 3])
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    out.sum().backward()
+    assert torch.equal(maps.grad, out.detach()), "what was silenced learns nothing"
+    units = (out.detach() == 0).float().mean(dim=(0, 2, 3))
+    assert units.std() < 0.01, "no channel is preferred"
+    assert not torch.equal(out, layer(maps)) and torch.equal(layer.eval()(maps), maps)
+    assert models.Dropout(0.0)(maps) is maps
+    torch.manual_seed(0)
+    assert torch.equal(layer.train()(maps), out), "it follows torch's seed"
+
+
+def test_pooling_before_relu_gives_what_relu_before_pooling_gives():
+    model, maps = models.build("baseline").eval(), torch.randn(4, 1, 48, 48)
+    usual = torch.nn.Sequential(*[model.stages[k] for k in (0, 2, 1, 3, 5, 4, 6, 8, 7)])
+    assert torch.equal(model.stages(maps), usual(maps))
+
+
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
 def test_transfer_networks_and_their_grad_cam_layer(backbone):
     model = models.build("transfer", backbone=backbone).eval()

@@ -52,11 +52,11 @@ def same_weights(a, b):
 
 
 def test_it_learns_and_keeps_the_best_epoch(sets):
-    model, fit, lines = train(sets, replace(CFG, epochs=8))
+    model, fit, lines = train(sets, replace(CFG, epochs=12))
     assert fit.kept["val_accuracy"] > 0.8 and fit.kept["val_accuracy"] == max(r["val_accuracy"] for r in fit.history)
     right = (training.predict_proba(model, sets[1]).argmax(axis=1) == sets[1].labels.numpy()).mean()
     assert right == pytest.approx(fit.kept["val_accuracy"]), "the model must hold the kept epoch's weights"
-    assert lines[2].startswith("epoch   3/8") and lines[-1].endswith("0:00:00 left")
+    assert lines[2].startswith("epoch   3/12") and lines[-1].endswith("0:00:00 left")
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(sets):
@@ -190,14 +190,14 @@ def test_pooled_features_stand_in_for_images(sets):
 
 def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
     layer = torch.nn.Linear(1, 1, bias=False)
-    averaged, plain = recipe.make_average(layer, 0.9), recipe.make_average(layer, 0.0)
+    averaged = recipe.make_average(layer, 0.9)
+    assert recipe.make_average(layer, 0.0) is None
     expected = None
     for step in range(60):
         layer.weight.data.fill_(float(step))
         expected = 0.0 if step == 0 else expected + max(0.1, 9 / (10 + step)) * (step - expected)
-        for each in (averaged, plain):
-            each.update_parameters(layer)
-    assert averaged.module.weight.item() == pytest.approx(expected, rel=1e-5) and plain.module.weight.item() == 59.0
+        averaged.update_parameters(layer)
+    assert averaged.module.weight.item() == pytest.approx(expected, rel=1e-5)
     last, _, _ = train(sets, replace(CFG, keep="last"))
     model, fit, _ = train(sets, replace(CFG, averaging=0.9, keep="last"))
     assert not same_weights(last, model), "the model ends with the average"

@@ -148,7 +148,6 @@ class Steps:
         """Seconds of a step, part by part: the mean over an epoch."""
         optimiser = recipe.make_optimiser(self.model, usual.CONFIG)
         schedule = recipe.make_schedule(optimiser, usual.CONFIG, len(self.fixed))
-        averaged = recipe.make_average(self.model, usual.CONFIG.averaging)
         spent, order, last = {}, torch.Generator().manual_seed(0), time.perf_counter()
 
         def lap(name: str) -> None:
@@ -165,8 +164,6 @@ class Steps:
             optimiser.step()
             schedule.step()
             lap("optimiser")
-            averaged.update_parameters(self.model)
-            lap("averaging")
         return spent
 
     def kinds(self) -> dict:
