@@ -53,7 +53,7 @@ def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(tmp_
         assert sum(told["epoch"].values()) == pytest.approx(1, abs=1e-3)
         assert sum(told["operations"].values()) == pytest.approx(1, abs=1e-3)
         assert told["epoch"]["products at full rate"] == told["share_of_product_rate"] > 0
-        assert {"preprocess and augment", "forward", "backward", "optimiser", "averaging"} < set(told["step_ms"])
+        assert {"preprocess and augment", "forward", "backward"} < set(told["step_ms"])
         assert min(*told["step_ms"].values(), *numbers(loops)) >= 0 and "What binds: " in told["binds"]
     assert [row["precision"] for row in found["products"]] == ["float32", "bfloat16"]
     assert [each["images"] for each in found["growth"]["runs"]] == [128, 256]
