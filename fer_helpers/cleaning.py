@@ -14,15 +14,27 @@ from fer_helpers import copies, paths
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces, pixel_sha256
 
 REASONS = ("blank", "copy_of_test", "copy_of_val", "conflict", "copy", "kept")  # the first that fits counts
+COLUMNS = ("name", "split", "label", "sha256", "group", "keep", "reason", "twin")
 STAGE = "02_cleaning"
 
 
-def decide(people: Faces, group: np.ndarray, flat: np.ndarray, sha256: np.ndarray) -> pd.DataFrame:
+def decide(
+    people: Faces,
+    group: np.ndarray,
+    flat: np.ndarray,
+    sha256: np.ndarray,
+    links: np.ndarray = (),
+    *,
+    majority: float = 0.5,
+    copies_of_val: bool = True,
+) -> pd.DataFrame:
     """The manifest: name, split, label, sha256, group, keep, reason, twin; sorted by name.
 
-    Reasons in the order of REASONS. In a group of training copies one stays; where labels disagree the majority's
-    stays if it is more than half, otherwise none does. `twin` is the picture that a face copies; for a val or test
-    face, its copy in training.
+    Reasons in the order of REASONS. In a group of training copies one stays; where labels disagree the commonest
+    label's stays if its share of the copies is more than `majority` (1: never), otherwise none does. `twin` is the
+    picture that a face copies; for a val or test face, its copy in training.
+    links: (K, 2), rows of faces that are copies of each other but in two groups, since a chain was cut between them: no
+    training face stays that is a copy of a val or test face. copies_of_val: do copies of val faces leave training?
     """
     table = pd.DataFrame({"name": people.names, "split": people.split})
     table["label"] = np.array(EMOTIONS)[people.labels.numpy()]
@@ -32,28 +44,30 @@ def decide(people: Faces, group: np.ndarray, flat: np.ndarray, sha256: np.ndarra
     table["keep"], table["reason"], table["twin"] = True, "kept", ""
     columns = {name: table[name].to_numpy(object) for name in ("keep", "reason", "twin")}
     shared = table[table.duplicated("group", keep=False) | table.flat]
+    judged = ("test", "val") if copies_of_val else ("test",)
     for _, members in shared.groupby("group"):
-        for row, reason, twin in _verdicts(list(members.itertuples())):
-            columns["keep"][row], columns["reason"][row], columns["twin"][row] = reason == "kept", reason, twin
-    columns["keep"] = columns["keep"].astype(bool)
+        for row, reason, twin in _verdicts(list(members.itertuples()), judged, majority):
+            columns["reason"][row], columns["twin"][row] = reason, twin
+    _obey_links(table, columns, sorted(sha256[list(pair)].tolist() for pair in links), judged)
+    columns["keep"] = columns["reason"] == "kept"
     return table.assign(**columns).drop(columns="flat")
 
 
-def _verdicts(members: list):
+def _verdicts(members: list, judged: tuple, majority: float):
     """Yield (row, reason, twin's name) for each face of one group."""
     train = [face for face in members if face.split == "train"]
     rest = [face for face in train if not face.flat]
     yield from ((face.Index, "kept", _twin(face, train)) for face in members if face.split != "train")
     yield from ((face.Index, "blank", "") for face in train if face.flat)
-    for split in ("test", "val"):
+    for split in judged:
         originals = [face for face in members if face.split == split]
         if originals:
             yield from ((face.Index, f"copy_of_{split}", _twin(face, originals)) for face in rest)
             return
     if not rest:
         return
-    label, votes = Counter(face.label for face in rest).most_common(1)[0]
-    if votes <= len(rest) / 2:
+    (label, votes), *dissent = Counter(face.label for face in rest).most_common()
+    if dissent and votes <= majority * len(rest):
         for face in rest:
             yield face.Index, "conflict", _twin(face, [other for other in rest if other.label != face.label])
         return
@@ -63,18 +77,36 @@ def _verdicts(members: list):
         yield face.Index, "copy" if face.label == label else "conflict", stays.name
 
 
+def _obey_links(table: pd.DataFrame, columns: dict, links: list, judged: tuple) -> None:
+    """Put copy_of_… and twins where a link of two sha256 joins a training face to a judged one of another group."""
+    alike, names = table.groupby("sha256").indices, table.name.to_numpy()
+    reason, twin, split = columns["reason"], columns["twin"], table.split.to_numpy()
+    for original in judged:
+        for one, other in [turned for pair in links for turned in (pair, pair[::-1])]:
+            pairs = ((mine, theirs) for mine in alike[one] for theirs in alike[other])
+            for mine, theirs in pairs:
+                if split[mine] == "train" and split[theirs] == original:
+                    twin[theirs] = twin[theirs] or names[mine]
+                    if reason[mine] in ("kept", "copy", "conflict"):
+                        reason[mine], twin[mine] = f"copy_of_{original}", names[theirs]
+
+
 def _twin(face, others: list) -> str:
     """The name among `others` with the same pixels, else the first; '' if there is none."""
     return next((other.name for other in others if other.sha256 == face.sha256), others[0].name if others else "")
 
 
-def build(people: Faces, **rules) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(manifest, table of looked-at pairs) of a set of faces; rules as in near_pairs, and `deviation` of is_flat."""
+def build(
+    people: Faces, *, deviation: float = 5.0, majority: float = 0.5, copies_of_val: bool = True, **rules
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(manifest, table of looked-at pairs) of a set of faces. deviation: see is_flat; rules: see near_pairs."""
     images = people.images.numpy()
-    flat = copies.is_flat(images, rules.pop("deviation", 5.0))
-    sha256 = pixel_sha256(images)
+    flat, sha256 = copies.is_flat(images, deviation), pixel_sha256(images)
     group, pairs = copies.find_copies(images, flat=flat, sha256=sha256, **rules)
-    return decide(people, group, flat, sha256), pairs
+    links = pairs.loc[pairs["copy"], ["i", "j"]].to_numpy()
+    links = links[group[links[:, 0]] != group[links[:, 1]]]
+    manifest = decide(people, group, flat, sha256, links, majority=majority, copies_of_val=copies_of_val)
+    return manifest, pairs
 
 
 def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
@@ -87,15 +119,24 @@ def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
     if not path.exists():
         log(f"{path.name} is missing: notebook 02's default rules are applied now")
         paths.write_csv(path, build(people)[0])
-    table = pd.read_csv(path, keep_default_na=False).set_index("name", drop=False)
+    table = pd.read_csv(path, keep_default_na=False)
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise ValueError(f"{path} has no column {', '.join(missing)}: it is saved with commas between. Or: make 02")
+    table = table.set_index("name", drop=False)
     if len(table) != len(people) or not table.index.is_unique or not table.index.isin(people.names).all():
         raise ValueError(
             f"{path} lists {len(table):,} images, the data '{people.source.get('name')}' has {len(people):,}, and they "
             f"are not the same: it belongs to other data. Run notebook 02 again, or: make 02"
         )
     table = table.loc[people.names]
+    emotions = np.array(EMOTIONS)[people.labels.numpy()]
     if (table.sha256.to_numpy() != pixel_sha256(people.images.numpy())).any():
         raise ValueError(f"{path} was made from other pixels under the same names. Run notebook 02 again, or: make 02")
+    if (table.split.to_numpy() != people.split).any() or (table.label.to_numpy() != emotions).any():
+        raise ValueError(
+            f"{path} has other splits or labels for the same images than the data: only keep may be edited. "
+            f"Run notebook 02 again, or: make 02"
+        )
     if table.keep.dtype != bool:
         odd = sorted({str(value) for value in table.keep} - {"True", "False"})
         raise ValueError(f"{path}: keep is True or False, not {', '.join(odd[:3]) or 'empty'}. Correct it, or: make 02")
@@ -109,8 +150,8 @@ def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
 
 
 def digest(manifest: pd.DataFrame) -> str:
-    """Fingerprint of what a manifest decides, whatever its order: equal manifests clean equally."""
-    text = manifest[["name", "keep"]].reset_index(drop=True).sort_values("name").to_csv(index=False)
+    """Fingerprint of a manifest, whatever its order: equal manifests clean and score equally."""
+    text = manifest[[*COLUMNS]].reset_index(drop=True).sort_values("name").to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -19,6 +19,7 @@ SIDE, COARSE, MIDDLE = 48, 12, 24  # pixels, cells and cells along a side
 # Of copies that are mirrored and moved by two pixels both ways, 1 in 100 lies below the first, none below the second
 PROPOSED, LIKELY = 0.66, 0.70
 SIZES = (1 / 1.05, 1.0, 1.05)  # a copy may be cut 5 % narrower
+LONG = 100  # pictures of a group above which its parts are compared coarsely: all pairs of a long chain are many
 GROUPED = 0.35  # mean likeness between two parts of a group, below which a chain is cut; strangers have 0.17
 
 
@@ -133,13 +134,13 @@ def _likeness(pictures: np.ndarray, pairs: np.ndarray, shift: int, sizes=(1.0,),
 
 def likeness(images: np.ndarray, pairs: np.ndarray, *, shift: int = 2) -> np.ndarray:
     """(K,) float, for any pairs (K, 2) of the images (N, 48, 48) uint8 the correlation that `near_pairs` judges by."""
-    return _either_way(_pictures(images)[2], pairs, shift)
+    return _either_way(_pictures(images)[2], pairs, shift, SIZES)
 
 
-def _either_way(fine: np.ndarray, pairs: np.ndarray, shift: int) -> np.ndarray:
+def _either_way(pictures: np.ndarray, pairs: np.ndarray, shift: int, sizes=(1.0,)) -> np.ndarray:
     """(K,) float, likeness of the pairs (K, 2), plain or mirrored, whichever is more."""
     ways = [np.column_stack([pairs, np.full(len(pairs), mirrored)]) for mirrored in (0, 1)]
-    return np.maximum(*(_likeness(fine, way, shift, SIZES) for way in ways))
+    return np.maximum(*(_likeness(pictures, way, shift, sizes) for way in ways))
 
 
 def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2) -> tuple[pd.DataFrame, np.ndarray]:
@@ -152,6 +153,8 @@ def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2)
     """
     if images.shape[1:] != (SIDE, SIDE):
         raise ValueError(f"Copies are looked for among {SIDE}×{SIDE} faces, not {images.shape[1:]}: resize them first.")
+    if not LIKELY <= correlation < 1:
+        raise ValueError(f"correlation is {correlation}: pairs are compared from {LIKELY} on, and nothing exceeds 1.")
     if len(images) < 2:
         empty = {"i": int, "j": int, "correlation": float, "mirrored": bool, "copy": bool}
         return pd.DataFrame({name: [] for name in empty}).astype(empty), np.arange(len(images))
@@ -163,10 +166,10 @@ def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2)
     table = table.sort_values(["correlation", "i", "j"], ascending=[False, True, True])
     table = table.drop_duplicates(["i", "j"])[["i", "j", "correlation", "mirrored"]].reset_index(drop=True)
     table["copy"] = table.correlation > correlation
-    return table, _groups(fine, table.loc[table["copy"], ["i", "j"]].to_numpy(), shift)
+    return table, _groups(fine, middle, table.loc[table["copy"], ["i", "j"]].to_numpy(), shift)
 
 
-def _groups(fine: np.ndarray, links: np.ndarray, shift: int) -> np.ndarray:
+def _groups(fine: np.ndarray, middle: np.ndarray, links: np.ndarray, shift: int) -> np.ndarray:
     """(N,) int: connected components of the links, cut where their parts are no longer alike (a chain).
 
     Three and more pictures stay together while the mean likeness between parts is at least GROUPED (average linkage).
@@ -176,7 +179,9 @@ def _groups(fine: np.ndarray, links: np.ndarray, shift: int) -> np.ndarray:
     free = group.max() + 1
     for number in np.flatnonzero(np.bincount(group) > 2):
         members = np.flatnonzero(group == number)
-        alike = _either_way(fine, members[np.column_stack(np.triu_indices(len(members), 1))], shift)
+        pairs = members[np.column_stack(np.triu_indices(len(members), 1))]
+        long = len(members) > LONG
+        alike = _either_way(middle, pairs, -(-shift // 2)) if long else _either_way(fine, pairs, shift, SIZES)
         parts = fcluster(average(np.clip(1 - alike.astype(float), 0, None)), 1 - GROUPED, criterion="distance")
         group[members] = np.where(parts == 1, number, free + parts)
         free += parts.max() + 1

@@ -203,7 +203,12 @@ def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None
     seconds = execution.run(stage.path, folder, values(stage, row), aside, row.command)
     content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
     paths.write_json(folder / receipts.NAME, content)
-    if receipts.read(aside):
+    if old := receipts.read(aside):
+        for name in receipts.edited(aside, old["written"]):
+            kept = row.out_root / "edited_by_hand" / stage.name / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).replace(kept)
+            print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
         shutil.rmtree(aside, ignore_errors=True)
     elif aside.exists():
         print(f"      what lay there before, made by hand, is kept in {aside}")

@@ -80,7 +80,7 @@ def written(folder: Path) -> dict[str, list]:
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name != NAME and not re.search(r"(^|/)(\.|checkpoint)", name):
             size = path.stat().st_size
-            whole = [size, file_print(path) if size < SMALL else None]
+            whole = [size, file_print(path) if size < SMALL or name in OBEYED else None]
             found[name] = [] if name == f"{folder.name}.ipynb" else whole
     return found
 
@@ -103,6 +103,12 @@ def changes(old: dict, new: dict) -> Iterator[str]:
             yield f"{name} is new"
         elif old[name] != new[name]:
             yield f"{name} changed" + (f" ({old[name]} -> {new[name]})" if name.startswith("parameter ") else "")
+
+
+def edited(folder: Path, old: dict) -> list[str]:
+    """Which of the files that may be edited by hand aren't as the stage wrote them."""
+    now = written(folder)
+    return [name for name in OBEYED if name in old and name in now and old[name] != now[name]]
 
 
 def damage(old: dict, new: dict) -> Iterator[str]:

@@ -69,6 +69,8 @@ def reference(out_root: Path, drawn_root: Path) -> None:
 
     Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
     """
+    from fer_helpers import cleaning, models
+
     card = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
     if card["kind"] != "fer2013":
         raise ValueError(f"The reference is made from FER-2013, not from '{card['source']}': give DATA= the real data.")
@@ -86,6 +88,8 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     for path in sorted(drawn_root.glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
         keep_notebook(path, paths.REFERENCE / "notebooks" / path.name)
     manifest = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
+    if card["cleaned"]["manifest"] != cleaning.digest(manifest):
+        raise ValueError(f"The manifest in {out_root} was edited by hand; the reference is made without: delete it.")
     removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
     log = out_root / "test_openings.csv"
@@ -94,8 +98,6 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     times = paths.REFERENCE / "times.json"
     before = paths.read_json(times)["seconds"] if times.exists() else {}
     paths.write_json(times, {"seconds": dict(sorted({**before, **seconds}.items()))})
-    from fer_helpers import models
-
     network = models.load(out_root / GIVEN_AWAY)
     models.save(network, paths.REFERENCE / GIVEN_AWAY, half=True, metrics=network.card["metrics"])
     readme.write()

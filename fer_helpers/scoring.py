@@ -119,14 +119,16 @@ def crossed(values: np.ndarray, part, other=None, *, together=None, seed: int = 
     values: (S, N), of each seed and face: right or wrong, or the difference of two arms. part, other: (N,) bool, no
     face in both. together: (N,) groups whose faces are drawn as one, like copies of a picture; else each by itself.
     The pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", 2007): seeds and faces are drawn with replacement,
-    independently, and every drawn face is met under every drawn seed; percentiles of the means. Crossed drawing makes
-    the interval rather too wide than too narrow, but a handful of seeds tells the spread of seeds only coarsely.
+    independently, and every drawn face is met under every drawn seed; percentiles of the means. Of S seeds S - 1 are
+    drawn, since S would show only (S - 1) / S of their variance (Rao and Wu, 1988). Still, a handful of seeds tells
+    their spread only coarsely.
     returns: mean, ci95, `each` (the value of every seed) and verdict: above zero, below zero, not decided.
     """
     values, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     seeds = len(values)
     together = np.arange(values.shape[1]) if together is None else np.asarray(together)
-    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds  # (R, S)
+    take = max(seeds - 1, 1)
+    shares = rng.multinomial(take, np.full(seeds, 1 / seeds), size=resamples) / take  # (R, S)
     each, drawn = np.zeros(seeds), np.zeros(resamples)
     for sign, which in ((1, part), (-1, other)):
         if which is None:

@@ -14,8 +14,10 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
+from PIL import Image
 
 from fer_helpers import paths, results
+from fer_helpers.faces import EMOTIONS
 
 pytestmark = pytest.mark.chain
 CURVES = ["history.csv", "loss_curve.png", "accuracy_curve.png", "confusion_matrix.png", "confusion_matrix_train.png"]
@@ -228,7 +230,13 @@ def test_the_studies_run_after_the_main_row(row):
 
 def test_bad_calls_end_with_a_sentence(row, tmp_path):
     out, settings, _ = row
+    for k in range(14):
+        for split in ("train", "test"):
+            file = tmp_path / "flat" / split / EMOTIONS[k % 7] / f"{k}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (48, 48), 9 * k).save(file)
     for arguments, says in (
+        (["02", f"DATA={tmp_path}/flat", "BUDGET=smoke", f"OUT={tmp_path}/out"], "faces are blank"),
         (["run-all", "BUDGET=fast"], "fast"),
         (["run-all", "DATA=no/such/folder"], "no/such/folder"),
         (["03", *settings, "PARAMS=epoch=3"], "epochs"),

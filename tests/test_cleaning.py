@@ -104,6 +104,41 @@ def test_a_chain_of_slowly_changing_pictures_does_not_link_strangers():
     assert (group[:4] == group[0]).all() and (group[-4:] == group[-1]).all(), "neighbours stay together"
 
 
+def test_a_chain_that_is_cut_leaves_no_copy_of_a_test_face_in_training():
+    stops = smooth(4, seed=4)[:, :48, :48].astype(float)
+    steps = [(a + (b - a) * step / 16).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(16)]
+    _, group = copies.near_pairs(np.stack(steps))
+    last = int(np.flatnonzero(np.diff(group))[0])  # the cut falls behind it
+    split = np.full(len(steps) + 1, "train", dtype="<U5")
+    split[last] = "test"
+    people = people_of([*steps, steps[last + 1]], [0] * len(split), list(split))  # and an exact copy of its neighbour
+    manifest, pairs = cleaning.build(people)
+    kept = dict(zip(manifest.name, manifest.keep & (manifest.split == "train"), strict=True))
+    for i, j in pairs.loc[pairs["copy"], ["i", "j"]].to_numpy():
+        assert not ({last} & {i, j}) or not any(kept[people.names[k]] for k in (i, j)), (i, j)
+    rows = manifest.set_index("name")
+    assert rows.reason[people.names[last + 1]] == rows.reason[people.names[-1]] == "copy_of_test"
+    assert rows.twin[people.names[last + 1]] == people.names[last] and rows.keep[people.names[last]]
+
+
+def test_a_long_chain_does_not_take_long_and_is_cut_alike():
+    stops = smooth(5, seed=4)[:, :48, :48].astype(float)
+    steps = [(a + (b - a) * step / 50).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(50)]
+    _, group = copies.near_pairs(np.stack(steps))
+    assert len(steps) > copies.LONG and group[0] != group[-1] and (group[:8] == group[0]).all()
+
+
+def test_the_rules_of_deciding_can_be_changed():
+    one, two, three = smooth(3)[:, :48, :48]
+    people = people_of([one, one, one, two, two, three], [0, 0, 3, 1, 1, 2], ["train"] * 3 + ["train", "val", "test"])
+    told = {}
+    for rules in ({}, {"majority": 0.7}, {"majority": 1.0}, {"copies_of_val": False}):
+        told[str(rules)] = cleaning.build(people, **rules)[0].set_index("name").reason[people.names[:4]].tolist()
+    assert told["{}"] == ["kept", "copy", "conflict", "copy_of_val"]
+    assert told["{'majority': 0.7}"] == told["{'majority': 1.0}"] == ["conflict"] * 3 + ["copy_of_val"]
+    assert told["{'copies_of_val': False}"] == ["kept", "copy", "conflict", "kept"]
+
+
 def test_only_faces_of_the_right_size_are_searched():
     with pytest.raises(ValueError, match="48×48"):
         copies.near_pairs(np.zeros((3, 64, 64), dtype=np.uint8))
@@ -182,6 +217,24 @@ def test_a_manifest_that_cannot_be_obeyed_is_refused(tmp_path, name, value, says
     made.loc[name, "keep"] = value
     paths.write_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", made)
     with pytest.raises(ValueError, match=says):
+        cleaning.read(people, tmp_path)
+
+
+@pytest.mark.parametrize(("column", "value"), [("split", "train"), ("label", "happy")])
+def test_a_manifest_with_other_splits_or_labels_is_refused(tmp_path, column, value):
+    people = people_of(list(smooth(4)[:, :48, :48]), [0, 1, 2, 3], ["train", "train", "val", "test"])
+    made = cleaning.read(people, tmp_path, log=lambda _: None)
+    made.loc[["val/002"], column] = value
+    paths.write_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", made)
+    with pytest.raises(ValueError, match="other splits or labels"):
+        cleaning.read(people, tmp_path)
+
+
+def test_a_manifest_without_its_columns_is_refused(tmp_path):
+    people = people_of(list(smooth(4)[:, :48, :48]), [0, 1, 2, 3], ["train", "train", "val", "test"])
+    made = cleaning.read(people, tmp_path, log=lambda _: None)
+    made.to_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", index=False, sep=";")
+    with pytest.raises(ValueError, match="has no column name, split"):
         cleaning.read(people, tmp_path)
 
 

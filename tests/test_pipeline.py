@@ -159,6 +159,19 @@ def test_a_manifest_edited_by_hand_is_kept_and_obeyed(row, counted):
     assert "01_first" in again(row, counted), "one that is gone is made again"
 
 
+def test_an_edited_manifest_that_must_be_made_anew_is_kept_apart(row, capsys):
+    notebook(row, "01_first", '(out / "manifest.csv").write_text("as it was written")')
+    pipeline.walk(row, "01")
+    (row.out_root / "01_first/manifest.csv").write_text("edited by hand...")  # as long as the other
+    pipeline.walk(replace(row, data_key="other"), "01")
+    kept = row.out_root / "edited_by_hand/01_first/manifest.csv"
+    assert kept.read_text() == "edited by hand..." and f"the edited one is {kept}" in capsys.readouterr().out
+    assert (row.out_root / "01_first/manifest.csv").read_text() == "as it was written"
+    kept.unlink()
+    pipeline.walk(row, "01")
+    assert not kept.exists(), "what nobody edited isn't kept"
+
+
 def test_a_look_at_the_executed_copy_costs_nothing(row, counted):
     again(row, counted)
     (row.out_root / "01_first/01_first.ipynb").write_text("saved by JupyterLab")

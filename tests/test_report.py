@@ -35,8 +35,10 @@ def kept(tmp_path, monkeypatch):
             paths.write_json(out / stage / "receipt.json", {"seconds": 10})
             (out / stage / "copies.png").write_text("faces of people")
             paths.write_json(out / stage / f"{stage}.ipynb", {"metadata": {}, "cells": []})
-        table = pd.DataFrame({"name": ["a"], "keep": [True], "reason": ["kept"], "twin": [""], "sha256": ["0"]})
+        table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=cleaning.COLUMNS)
         paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
+        card["cleaned"] = {"manifest": cleaning.digest(table)}
+        paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card})
         (out / "test_openings.csv").write_text("when\n")
         shutil.copy(model, out / report.GIVEN_AWAY)
     return tmp_path, folder
@@ -56,6 +58,14 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     assert (folder / "notebooks" / "01_exploration.ipynb").read_text() != "before"
     seconds = paths.read_json(folder / "times.json")["seconds"]
     assert seconds["06_price_of_leakage"] == 6 and seconds["01_exploration"] == 10 and "03_baseline_cnn" in seconds
+
+
+def test_an_edited_manifest_makes_no_reference(kept):
+    root, _ = kept
+    path = root / "out" / "02_cleaning" / "manifest.csv"
+    path.write_text(path.read_text().replace("True", "False"))
+    with pytest.raises(ValueError, match="edited by hand; the reference is made without"):
+        report.reference(root / "out", root / "drawn")
 
 
 def test_a_study_that_was_run_replaces_its_copy(kept):

@@ -103,7 +103,18 @@ def test_crossed_is_the_bootstrap_of_faces_or_of_seeds_where_the_other_does_not_
     same = scoring.crossed(np.repeat(alike, 4, axis=1), np.full(8000, True), together=np.arange(8000) // 4)
     assert np.diff(same["ci95"]) == pytest.approx(2 * wide, rel=0.1), "four copies of a face are one face"
     seeds = scoring.crossed(np.tile([[0.0], [0.1], [0.2]], (1, 50)), np.full(50, True))
-    assert seeds["mean"] == 0.1 and seeds["ci95"] == [0.0, 0.2], "a lot of 3 seeds is one seed thrice in 1 of 27"
+    assert seeds["mean"] == 0.1 and seeds["ci95"] == [0.0, 0.2], "two lots among 3 seeds are one seed in 1 of 9 each"
+
+
+def test_crossed_shows_the_seeds_whole_variance():
+    """Faces don't vary here: the interval's variance must be that of a mean of 5 seeds, not 4 fifths of it."""
+    rng, drawn, real = np.random.default_rng(0), [], []
+    for _ in range(200):
+        seeds = rng.normal(0, 1, (5, 1))
+        low, high = scoring.crossed(np.tile(seeds, (1, 3)), np.full(3, True), resamples=500)["ci95"]
+        drawn.append(((high - low) / 3.92) ** 2)
+        real.append(seeds.var(ddof=1) / 5)
+    assert np.mean(drawn) == pytest.approx(np.mean(real), rel=0.12)
 
 
 def test_crossed_covers_a_planted_difference():
@@ -111,8 +122,8 @@ def test_crossed_covers_a_planted_difference():
     part, held, zero = np.arange(600) < 200, 0, 0
     for trial in range(60):
         rng = np.random.default_rng(trial)
-        luck, ease = rng.normal(0, 0.02, (4, 1)), rng.normal(0, 0.3, (1, 600))
-        values = rng.normal(0.05, 0.5, (4, 600)) + luck + ease + 0.2 * part
+        luck, ease = rng.normal(0, 0.03, (4, 2)), rng.normal(0, 0.3, (1, 600))  # a seed has other luck with each part
+        values = rng.normal(0.05, 0.5, (4, 600)) + luck[:, part.astype(int)] + ease + 0.2 * part
         low, high = scoring.crossed(values, part, ~part, seed=trial, resamples=400)["ci95"]
         held += low <= 0.2 <= high
         zero += low <= 0 <= high
