@@ -13,7 +13,7 @@ import torch
 from fer_helpers import paths
 
 # What decides the course of a training: a checkpoint of other code is not gone on with.
-CODE = ("augment", "faces", "machine", "models", "recipe", "training")
+CODE = ("augment", "faces", "machine", "models", "networks", "recipe", "training")
 
 
 def code_hash(names=CODE) -> str:

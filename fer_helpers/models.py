@@ -1,4 +1,4 @@
-"""The networks, which layer Grad-CAM looks at, and the model file."""
+"""Networks by name, ImageNet's weights, and the model file."""
 
 import json
 import socket
@@ -6,129 +6,15 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 import torchvision
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS, Preprocess
+from fer_helpers.networks import Baseline, Head, SmallCNN, Transfer
 
-IMAGENET = Preprocess(channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-
-
-class Dropout(nn.Module):
-    """nn.Dropout, a few times faster on CPUs: a byte decides about a unit, where torch draws a float for each.
-
-    share: of the units silenced in training, rounded to 1/256; the others are scaled up, so that their sum stays.
-    """
-
-    def __init__(self, share: float = 0.5):
-        super().__init__()
-        self.share = share
-
-    def extra_repr(self) -> str:
-        return f"{self.share}"
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        silenced = round(256 * self.share)
-        if not self.training or not silenced:
-            return maps
-        if maps.device.type != "cpu":
-            return F.dropout(maps, self.share)
-        words = torch.empty(-(-maps.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # 8 random bytes each
-        stays = words.view(torch.uint8)[: maps.numel()].as_strided(maps.shape, maps.stride()) >= silenced
-        return maps * stays.to(maps.dtype).mul_(256 / (256 - silenced))
-
-
-class Baseline(nn.Module):
-    """The plain CNN that most FER-2013 tutorials describe: three convolutions, one hidden layer.
-
-    filters: of the three 3×3 convolutions (no padding), each followed by 2×2 max pooling and ReLU; the other way
-    round, as most write it, the result is the same and takes longer.
-    hidden: units of the hidden layer. dropout: before and after it. 1,145,351 weights by default.
-    forward: (N, 1, 48, 48) float -> (N, 7) logits (no softmax; the loss adds it).
-    """
-
-    def __init__(self, *, filters: tuple = (32, 64, 128), hidden: int = 512, dropout: float = 0.5):
-        super().__init__()
-        self.preprocess = Preprocess()
-        stages, channels, side = [], 1, self.preprocess.size
-        for wide in filters:
-            stages += [nn.Conv2d(channels, wide, 3), nn.MaxPool2d(2), nn.ReLU()]
-            channels, side = wide, (side - 2) // 2  # 48 -> 23 -> 10 -> 4
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
-            nn.Flatten(),
-            Dropout(dropout),
-            nn.Linear(channels * side * side, hidden),
-            nn.ReLU(),
-            Dropout(dropout),
-            nn.Linear(hidden, len(EMOTIONS)),
-        )
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The last convolution: 8×8 maps, before the pooling that leaves 4×4."""
-        return self.stages[-3]
-
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        maps = self.stages(faces)  # (N, 1, 48, 48) -> (N, 128, 4, 4)
-        return self.head(maps)
-
-
-class Transfer(nn.Module):
-    """A torchvision backbone with a new head of one linear layer.
-
-    backbone: resnet18 or vgg16 (its convolutions alone; its three dense layers of 124 million weights go).
-    size: side in pixels to which faces are enlarged. pretrained: for the record, whether it began as ImageNet's.
-    forward: (N, 3, size, size) float, ImageNet's mean and deviation -> (N, 7) logits.
-    """
-
-    def __init__(self, *, backbone: str = "resnet18", size: int = 48, pretrained: bool = False):
-        super().__init__()
-        self.preprocess = Preprocess(size, IMAGENET.channels, IMAGENET.mean, IMAGENET.std)
-        self.pretrained = pretrained
-        whole = torchvision.models.get_model(backbone, weights=None)
-        if backbone == "resnet18":
-            self.features = nn.Sequential(*list(whole.children())[:-2])  # up to the last stage's maps
-            self.width, self._cam = whole.fc.in_features, "5"
-        elif backbone == "vgg16":
-            self.features = whole.features
-            self.width, self._cam = 512, "22"
-        else:
-            raise ValueError(f"There is no backbone '{backbone}' here: choose resnet18 or vgg16.")
-        self.head = nn.Linear(self.width, len(EMOTIONS))
-
-    @property
-    def cam_layer(self) -> nn.Module:
-        """The last stage whose maps are still a grid: 6×6 at 48 pixels, where the end has 2×2 or 1×1."""
-        return self.features.get_submodule(self._cam)
-
-    def pooled(self, faces: torch.Tensor) -> torch.Tensor:
-        """(N, 3, size, size) -> (N, 512), the mean of each feature map: what a frozen backbone hands to the head."""
-        return self.features(faces).mean(dim=(2, 3))
-
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pooled(faces))
-
-
-class Head(nn.Module):
-    """The new head of a Transfer network alone, for a backbone that stays frozen and is passed only once.
-
-    forward: (N, width, 1, 1) float, the backbone's pooled features in place of images -> (N, 7) logits.
-    """
-
-    def __init__(self, *, width: int = 512):
-        super().__init__()
-        self.preprocess = nn.Identity()
-        self.linear = nn.Linear(width, len(EMOTIONS))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.linear(features.flatten(1))
-
-
-ARCHITECTURES = {"baseline": Baseline, "transfer": Transfer, "head": Head}
+ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "transfer": Transfer, "head": Head}
 
 
 def build(architecture: str, **arguments) -> nn.Module:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-from fer_helpers import models
+from fer_helpers import models, networks
 from fer_helpers.faces import EMOTIONS
 
 
@@ -22,7 +22,7 @@ def test_the_baseline_has_the_weights_that_are_told():
 def test_dropout_silences_its_share_and_keeps_the_sum():
     torch.manual_seed(0)
     maps = torch.ones(64, 32, 24, 23).to(memory_format=torch.channels_last).requires_grad_()
-    layer = models.Dropout(0.25).train()
+    layer = networks.Dropout(0.25).train()
     out = layer(maps)
     assert (out == 0).float().mean().item() == pytest.approx(0.25, abs=0.002)
     assert out[out != 0].unique().tolist() == pytest.approx([4 / 3])
@@ -32,7 +32,7 @@ def test_dropout_silences_its_share_and_keeps_the_sum():
     units = (out.detach() == 0).float().mean(dim=(0, 2, 3))
     assert units.std() < 0.01, "no channel is preferred"
     assert not torch.equal(out, layer(maps)) and torch.equal(layer.eval()(maps), maps)
-    assert models.Dropout(0.0)(maps) is maps
+    assert networks.Dropout(0.0)(maps) is maps
     torch.manual_seed(0)
     assert torch.equal(layer.train()(maps), out), "it follows torch's seed"
 
@@ -41,6 +41,15 @@ def test_pooling_before_relu_gives_what_relu_before_pooling_gives():
     model, maps = models.build("baseline").eval(), torch.randn(4, 1, 48, 48)
     usual = torch.nn.Sequential(*[model.stages[k] for k in (0, 2, 1, 3, 5, 4, 6, 8, 7)])
     assert torch.equal(model.stages(maps), usual(maps))
+
+
+def test_the_small_cnn_has_the_weights_and_maps_that_are_told():
+    model, shapes = models.build("small_cnn").eval(), []
+    assert models.weight_count(model) == 1_165_159 < 1_200_000
+    handle = model.cam_layer.register_forward_hook(lambda *given: shapes.append(tuple(given[2].shape)))
+    out = model(model.preprocess(torch.zeros(2, 48, 48, dtype=torch.uint8)))
+    handle.remove()
+    assert out.shape == (2, 7) and shapes == [(2, 256, 6, 6)]
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
-from fer_helpers import augment, machine, models, recipe, training
+from fer_helpers import augment, machine, models, networks, recipe, training
 from fer_helpers.faces import EMOTIONS, SIDE, Faces, Preprocess
 
 CONFIG = recipe.TrainConfig(epochs=1, peak_lr=0.002, weight_decay=0.01)  # notebook 03's, except for the epochs
@@ -54,10 +54,10 @@ def plain_baseline() -> nn.Module:
     return nn.Sequential(*parts, nn.Linear(512, len(EMOTIONS)))
 
 
-# The rivals' network and ours: the same layers and numbers of weights; ours draws dropout faster (models.Dropout)
+# The rivals' network and ours: the same layers and numbers of weights; ours draws dropout faster (networks.Dropout)
 NETWORKS = {
     "baseline": (plain_baseline, lambda: models.build("baseline")),
-    "four_layer": (four_layer, lambda: four_layer(models.Dropout)),
+    "four_layer": (four_layer, lambda: four_layer(networks.Dropout)),
 }
 
 
