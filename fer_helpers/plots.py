@@ -108,19 +108,23 @@ def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str,
 
 
 @styled
-def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool = False):
-    """Lines over epochs. series: name -> (E,) values from epoch 1; kept: the epoch whose weights were kept."""
+def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool = False, minutes: dict | None = None):
+    """Lines over epochs. series: name -> (E,) values from epoch 1; kept: the epoch whose weights were kept.
+
+    minutes: name -> (E,), the time at which each epoch ended, to draw over time instead.
+    """
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
     for (name, values), style in zip(series.items(), ("-", "--", ":", "-."), strict=False):
         values = np.asarray(values) * (100 if percent else 1)
-        axes.plot(np.arange(1, len(values) + 1), values, style, marker=".", label=name, linewidth=2)
+        along = minutes[name] if minutes else np.arange(1, len(values) + 1)
+        axes.plot(along, values, style, marker=".", label=name, linewidth=2)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
         axes.annotate(
             f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), fontsize=9, color="0.35", ha="right", va="bottom"
         )
-    axes.set(xlabel="epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set(xlabel="minutes of training" if minutes else "epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=not minutes, min_n_ticks=1))
     axes.grid()
     axes.legend()
     return figure
