@@ -18,10 +18,12 @@ from fer_helpers import environment
 from fer_helpers.environment import ROOT, UserError
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
+STUDY = f"{NOTEBOOK} CLUSTER"
 COMMANDS = {  # what it does, and which variables it takes
     "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
-    "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", NOTEBOOK),
+    "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
     "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
+    "06": ("run one study by its number", STUDY),
     "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
     "lint": ("check the style of modules and notebooks", ""),
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
@@ -40,6 +42,7 @@ VARIABLES = {
     "OUT": "folder of the results, outputs/ if not given",
     "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 batch_size=64"',
     "DEVICE": "cpu, cuda or auto",
+    "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
     "TORCH_INDEX": f"where torch is installed from, like {environment.CPU_WHEELS}",
 }
@@ -67,10 +70,7 @@ def main(words: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.code
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # what the helpers raise for the user: a missing file, data that can't be used
+    except (ValueError, OSError) as error:  # what the helpers tell the user: a missing file, data that can't be used
         print(error, file=sys.stderr)
         return 2
 
@@ -89,7 +89,8 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
     command = command.zfill(2) if command.isdigit() else command
     if not re.fullmatch(r"\d\d", command) and command not in COMMANDS:
         raise UserError(f"There is no command {command}.{close(command, COMMANDS)} All of them: make help")
-    takes = [*COMMANDS["03" if command.isdigit() else command][1].split(), "TORCH_INDEX"]
+    known = "06" if command in ("06", "07", "08") else "03" if command.isdigit() else command
+    takes = [*COMMANDS[known][1].split(), "TORCH_INDEX"]
     options = {}
     for word in rest:
         name, given, value = word.partition("=")
@@ -155,12 +156,12 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
     out = results_in(options)
-    fixed = {"data": str(Path(found.path).resolve()) if found.path else "synthetic", "budget": budget, "out_root": out}
+    fixed = {"data": found.given, "budget": budget, "out_root": out}
     row = pipeline.Row(
         notebooks=ROOT / "notebooks",
         helpers=ROOT / "fer_helpers",
         out_root=ROOT / out,
-        fixed=fixed | {name.lower(): options[name] for name in ("SEED", "DEVICE") if name in options},
+        fixed=fixed | {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options},
         asked=asked_for(options),
         data_key=sources.content_key(found, budget),
         command=f"make {command}",
@@ -189,8 +190,7 @@ def bench(options: dict[str, str]) -> int:
     """Every benchmark of tests/benchmarks, or those that PARAMS names, into OUT/bench.json."""
     from fer_helpers import sources
 
-    found = sources.find(options.get("DATA", "auto"))
-    data = str(Path(found.path).resolve()) if found.path else "synthetic"
+    data = sources.find(options.get("DATA", "auto")).given
     return module("tests.benchmarks", data, results_in(options), *shlex.split(options.get("PARAMS", "")))
 
 
@@ -202,7 +202,7 @@ def asked_for(options: dict[str, str]) -> dict[str, str]:
         if not given:
             raise UserError(f'{word} in PARAMS isn\'t name=value; write it like PARAMS="epochs=50 batch_size=64".')
         variable = {"out_root": "OUT"}.get(name, name.upper())
-        if variable in NOTEBOOK.split():
+        if variable in STUDY.split():
             raise UserError(f"Write {variable}={value} by itself, not inside PARAMS.")
         asked[name] = value
     return asked
