@@ -23,7 +23,7 @@ def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path,
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    with pytest.raises(SystemExit, match="copys; PARAMS takes copies"):
+    with pytest.raises(SystemExit, match="copys; PARAMS takes cluster, copies"):
         bench.main("synthetic", "outputs", "copys")
 
 

@@ -84,12 +84,13 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
     def kill_in_the_middle():
         waited(lambda: len(list((out / STAGE).glob("*.pt"))) == 2)  # each worker has done an epoch of a run
         victim.kill()
+        victim.wait()
 
     killer = Thread(target=kill_in_the_middle)
     killer.start()
     found = study(out, cluster=address, log=lines.append)
     killer.join()
-    assert victim.wait() == -signal.SIGKILL and survivor.poll() is None
+    assert victim.returncode == -signal.SIGKILL and survivor.poll() is None
     assert "going on after epoch" in "".join(path.read_text() for path in tmp_path.glob("worker_*.log"))
     assert sum("is done: train" in line for line in lines) == 4
     alone = study(tmp_path / "alone")
