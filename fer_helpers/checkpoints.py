@@ -22,9 +22,12 @@ def code_hash(names=CODE) -> str:
     return hashlib.sha256("".join(ast.dump(ast.parse(source)) for source in sources).encode()).hexdigest()
 
 
+LOADED = code_hash()  # now, as these modules are loaded: a file that is edited later changes nothing in this process
+
+
 def key(model, train, val, cfg, augment) -> str:
     """One training by its code, network, first weights, settings and faces: equal only if it would go the same way."""
-    digest = hashlib.sha256(code_hash().encode())
+    digest = hashlib.sha256(LOADED.encode())
     settings = {"recipe": model.recipe, "config": asdict(cfg), "augment": augment and asdict(augment)}
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for tensor in model.state_dict().values():

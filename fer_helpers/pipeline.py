@@ -11,6 +11,7 @@ from pathlib import Path
 from fer_helpers import execution, paths, receipts
 from fer_helpers.environment import UserError
 
+ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
 MAIN = ("01", "02", "03", "04", "05", "09", "10")  # the others are studies: many trainings each
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 YES_NO = {"true": True, "1": True, "false": False, "0": False}
@@ -21,7 +22,7 @@ WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 class Row:
     """Where notebooks, helpers and results lie, and what was asked for.
 
-    fixed: parameters that every notebook gets if it has them (data, budget, out_root, seed, device).
+    fixed: parameters that every notebook gets if it has them (data, budget, out_root, seed, device, cluster).
     asked: those in PARAMS; a name that no notebook of the call has is refused. Both as text.
     data_key: fingerprint of the data. command: what to type to go on after a failure.
     """
@@ -128,7 +129,7 @@ def values(stage: Stage, row: Row) -> dict:
 def facts(stage: Stage, row: Row) -> dict:
     """Everything that a stage's results depend on, under names that can be read aloud."""
     used = stage.defaults | values(stage, row)
-    now = stage.prints | {f"parameter {name}": used[name] for name in used if name not in ("data", "out_root")}
+    now = stage.prints | {f"parameter {name}": used[name] for name in used if name not in ELSEWHERE}
     if "data" in used:
         now["the data"] = row.data_key  # not its path: a data set that was moved is the same
     for read in stage.reads:

@@ -18,10 +18,12 @@ from fer_helpers import environment
 from fer_helpers.environment import ROOT, UserError
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
+STUDY = f"{NOTEBOOK} CLUSTER"
 COMMANDS = {  # what it does, and which variables it takes
     "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
-    "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", NOTEBOOK),
+    "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
     "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
+    "06": ("run one study by its number", STUDY),
     "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
     "lint": ("check the style of modules and notebooks", ""),
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
@@ -41,6 +43,7 @@ VARIABLES = {
     "OUT": "folder of the results, outputs/ if not given",
     "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 batch_size=64"',
     "DEVICE": "cpu, cuda or auto",
+    "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
     "TORCH_INDEX": f"where torch is installed from, like {environment.CPU_WHEELS}",
 }
@@ -65,12 +68,9 @@ def main(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
         return 130
-    except UserError as error:
+    except (UserError, ValueError, OSError) as error:  # sentences: a missing file, data that can't be used, ...
         print(error, file=sys.stderr)
-        return error.code
-    except (ValueError, OSError) as error:  # the helpers' sentences: a missing file, data that can't be used
-        print(error, file=sys.stderr)
-        return 2
+        return getattr(error, "code", 2)
 
 
 def again(python: Path, words: list[str]) -> int:
@@ -87,7 +87,8 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
     command = command.zfill(2) if command.isdigit() else command
     if not re.fullmatch(r"\d\d", command) and command not in COMMANDS:
         raise UserError(f"There is no command {command}.{close(command, COMMANDS)} All of them: make help")
-    takes = [*COMMANDS["03" if command.isdigit() else command][1].split(), "TORCH_INDEX"]
+    known = "06" if command in ("06", "07", "08") else "03" if command.isdigit() else command
+    takes = [*COMMANDS[known][1].split(), "TORCH_INDEX"]
     options = {}
     for word in rest:
         name, given, value = word.partition("=")
@@ -153,12 +154,12 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
     out = results_in(options)
-    fixed = {"data": str(Path(found.path).resolve()) if found.path else "synthetic", "budget": budget, "out_root": out}
+    fixed = {"data": found.given, "budget": budget, "out_root": out}
     row = pipeline.Row(
         notebooks=ROOT / "notebooks",
         helpers=ROOT / "fer_helpers",
         out_root=ROOT / out,
-        fixed=fixed | {name.lower(): options[name] for name in ("SEED", "DEVICE") if name in options},
+        fixed=fixed | {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options},
         asked=asked_for(options),
         data_key=sources.content_key(found, budget),
         command=f"make {command}",
@@ -177,18 +178,20 @@ def reference(options: dict[str, str]) -> None:
 
     if sources.find(options.get("DATA", "auto")).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
-    out = Path(results_in(options))
+    out = ROOT / results_in(options)
+    drawn = options | {"DATA": "synthetic", "OUT": str(out / "drawn")}
     run_notebooks("reference", options)
-    run_notebooks("reference", options | {"DATA": "synthetic", "OUT": str(out / "drawn")})
-    report.reference(ROOT / out, ROOT / out / "drawn")
+    run_notebooks("reference", drawn)
+    for path in sorted(out.glob("0[678]_*/receipt.json")):  # studies that are finished
+        run_notebooks(path.parent.name[:2], drawn | {"PARAMS": ""})
+    report.reference(out, out / "drawn")
 
 
 def bench(options: dict[str, str], *names: str) -> int:
     """The benchmarks of tests/benchmarks that are named, here or in PARAMS, or the short ones, into OUT/bench.json."""
     from fer_helpers import sources
 
-    found = sources.find(options.get("DATA", "auto"))
-    data = str(Path(found.path).resolve()) if found.path else "synthetic"
+    data = sources.find(options.get("DATA", "auto")).given
     return module("tests.benchmarks", data, results_in(options), *names, *shlex.split(options.get("PARAMS", "")))
 
 
@@ -200,7 +203,7 @@ def asked_for(options: dict[str, str]) -> dict[str, str]:
         if not given:
             raise UserError(f'{word} in PARAMS isn\'t name=value; write it like PARAMS="epochs=50 batch_size=64".')
         variable = {"out_root": "OUT"}.get(name, name.upper())
-        if variable in NOTEBOOK.split():
+        if variable in STUDY.split():
             raise UserError(f"Write {variable}={value} by itself, not inside PARAMS.")
         asked[name] = value
     return asked
@@ -234,8 +237,8 @@ def clean(root: Path = ROOT) -> None:
     """Remove what can be made again, and say how much that was."""
     outputs = root / "outputs"
     doomed = [path for path in outputs.glob("*") if path.name not in KEPT and not path.name.startswith("README")]
-    doomed += [path for name in (".cache", ".pytest_cache", ".ruff_cache") for path in root.glob(name)]
-    doomed += [path for folder in ("fer_helpers", "tests") for path in root.glob(f"{folder}/**/__pycache__")]
+    caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
+    doomed += [path for pattern in caches for path in root.glob(pattern)]
     for path in doomed:
         files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6

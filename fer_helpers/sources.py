@@ -44,6 +44,11 @@ class Found:
         path = self.path.resolve()
         return path.parents[1].name if path.parent.name == "versions" else path.name
 
+    @property
+    def given(self) -> str:
+        """What finds the same data again, from any folder."""
+        return str(self.path.resolve()) if self.path else "synthetic"
+
 
 def _from_kaggle():
     folder = kaggle.fetch()

@@ -132,7 +132,7 @@ def test_a_goal_is_reached_by_accuracy_and_time_together(seconds, right, reached
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    with pytest.raises(SystemExit, match="copys; PARAMS takes copies, engine, accuracy and small"):
+    with pytest.raises(SystemExit, match="copys; PARAMS takes copies, engine, accuracy, cluster and small"):
         bench.main("synthetic", "outputs", "copys")
 
 

@@ -206,7 +206,7 @@ def test_environment_yml_is_in_step_with_pyproject():
     python = f"python{PROJECT['requires-python']}"
     assert text[3:] == ["dependencies:", f"  - {python}", "  - pip", "  - pip:", "      - -e .[lab,dev]"]
     assert all(comment.strip() for line, _, comment in lines if line.lstrip().startswith("- ")), "say what it is for"
-    assert {"lab", "dev"} == set(PROJECT["optional-dependencies"])
+    assert {"lab", "cluster", "dev"} == set(PROJECT["optional-dependencies"])
     assert PROJECT["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
 
 
@@ -247,6 +247,8 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
         (["03", "DEVICE=gpu"], "DEVICE=gpu isn't known: choose from auto, cpu, cuda."),
         (["03", "PARAMS=epochs"], "epochs in PARAMS isn't name=value"),
         (["03", "PARAMS=seed=1"], "Write SEED=1 by itself, not inside PARAMS."),
+        (["06", "PARAMS=cluster=tcp://a:1"], "Write CLUSTER=tcp://a:1 by itself, not inside PARAMS."),
+        (["03", "CLUSTER=tcp://a:1"], "03 doesn't take CLUSTER"),
         (["clean", "OUT=elsewhere"], "clean doesn't take OUT"),
     ],
 )

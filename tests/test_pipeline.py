@@ -14,7 +14,7 @@ import pytest
 from fer_helpers import execution, paths, pipeline, receipts
 from fer_helpers.environment import UserError
 
-PARAMETERS = 'data: str = "auto"\nbudget: str = "auto"\nout_root: str = "outputs"\nseed: int = 0\n'
+PARAMETERS = 'data: str = "auto"\nbudget: str = "auto"\nout_root: str = "outputs"\nseed: int = 0\ncluster: str = ""\n'
 START = "from pathlib import Path\nout = Path(out_root) / stage\nout.mkdir(parents=True, exist_ok=True)"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
@@ -127,7 +127,7 @@ def test_a_helper_counts_by_what_it_does(row, counted, capsys):
 
 def test_other_data_run_everything(row, counted):
     again(row, counted)
-    moved = replace(row, fixed=row.fixed | {"data": "another/place"})
+    moved = replace(row, fixed=row.fixed | {"data": "another/place", "cluster": "tcp://10.0.0.1:8786"})
     assert again(moved, counted) == []
     assert again(replace(row, data_key="other"), counted) == ["01_first", "02_second"]
 
@@ -308,7 +308,7 @@ def test_checkpoints_stay_when_results_are_replaced(row, counted):
     [
         (
             {"sed": "1"},
-            "No notebook of this call has a parameter sed. Did you mean seed. They have: factor, fast, seed",
+            "No notebook of this call has a parameter sed. Did you mean seed. They have: cluster, factor, fast, seed",
         ),
         ({"seed": "1.5"}, "seed=1.5 doesn't fit: in 01_first it is a whole number"),
         ({"factor": "two"}, "factor=two doesn't fit: in 02_second it is a number"),

@@ -1,5 +1,6 @@
 """Studies: every run once, whatever happens in between; the protocol; the control of notebook 06."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, recipe, studies, training
+from fer_helpers import augment, clusters, recipe, runs, studies, training
 from fer_helpers.faces import EMOTIONS, Faces
 
 STAGE = "06_price_of_leakage"
@@ -21,7 +22,7 @@ def people(monkeypatch):
     split = np.repeat(["train", "val", "test"], [56, 7, 7])
     names = np.array([f"{part}_{k:02d}" for k, part in enumerate(split)])
     made = Faces(images, torch.arange(70) % 7, split, names, {"name": "noise"})
-    monkeypatch.setattr(studies, "_faces", lambda data, budget: made)
+    monkeypatch.setattr(runs, "loaded", lambda data, budget: made)
     return made
 
 
@@ -44,9 +45,8 @@ def arms(people, cfg=CFG):
 
 
 def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None, **more):
-    return studies.study(
-        chosen, seeds, stage=STAGE, data="noise", budget="smoke", device="cpu", out_root=tmp_path, log=log, **more
-    )
+    where = {"data": "noise", "budget": "smoke", "device": "cpu", "out_root": tmp_path}
+    return studies.study(chosen, seeds, stage=STAGE, log=log, **where, **more)
 
 
 def openings(tmp_path):
@@ -177,6 +177,70 @@ def test_better_takes_a_firm_gain_of_macro_f1_that_costs_no_accuracy():
         "worse": gain(below, below, open_),
     }
     assert studies.better(gains) == ["firmer", "firm"] and studies.better({}) == []
+
+
+@pytest.fixture(params=["shared", "own"])
+def folder(request, monkeypatch, tmp_path):
+    """Where the one worker of a pretended cluster has its files: in the study's folder, or in another."""
+    place = tmp_path / "study" if request.param == "shared" else tmp_path / "worker"
+
+    def pretend(address, task, calls, *, log, **where):
+        for name, call in reversed(calls.items()):  # in any order
+            task, call = pickle.loads(pickle.dumps((task, call)))
+            yield name, pickle.loads(pickle.dumps(task(*call, **where | {"out_root": place})))
+
+    monkeypatch.setattr(clusters, "results", pretend)
+    return place
+
+
+def test_what_a_cluster_did_is_kept_where_the_study_was_begun(people, fits, folder, tmp_path):
+    out, lines = tmp_path / "study", []
+    first = study(arms(people), out, seeds=[0], log=lines.append, cluster="tcp://somewhere")
+    assert [(each["arm"], each["threads"]) for each in first] == [("all", 1), ("half", 1)]
+    assert "[2/2] half_seed0 is done: train" in lines[0] and lines[0].endswith("on cpu, threads: 1")
+    (out / "test_openings.csv").unlink()  # as if this machine had been stopped before it heard of the runs
+    again = study(arms(people), out, seeds=[0])
+    assert len(fits) == 2, "a finished run is not done again, here or there"
+    assert all((one["probs"] == other["probs"]).all() for one, other in zip(first, again, strict=True))
+    study(arms(people), out, cluster="tcp://somewhere")
+    assert fits[2:] == [(28, 1), (56, 1)] and len(list((out / STAGE).glob("*.npz"))) == 4
+    assert openings(out) == ["all_seed0", "half_seed0", "half_seed1", "all_seed1"], "one opening a run"
+    assert folder == out or not (folder / "test_openings.csv").exists()
+
+
+def test_a_machine_that_would_train_something_else_refuses(people, fits, tmp_path, monkeypatch):
+    (arm, _), where = arms(people), {"stage": STAGE, "data": "noise", "budget": "smoke", "device": "cpu"}
+    key = runs.identity(arm, 0, people)
+    others = {
+        "pixels": replace(people, images=people.images.flip(2)),
+        "test alone": replace(people, images=torch.where(torch.arange(70)[:, None, None] < 69, people.images, 0)),
+        "fewer": people.select(range(69)),
+    }
+    for other in others.values():
+        monkeypatch.setattr(runs, "loaded", lambda data, budget, other=other: other)
+        with pytest.raises(ValueError, match="would train something else than this study asks for"):
+            runs.run(arm, 0, key, "", out_root=tmp_path, **where)
+    assert not fits
+
+
+def test_a_machine_that_keeps_the_data_elsewhere_finds_it(people, fits, tmp_path, monkeypatch):
+    def faces(data, budget):
+        if data != "auto":
+            raise FileNotFoundError(data)
+        return people
+
+    arm, key = arms(people)[1], runs.identity(arms(people)[1], 0, people)
+    monkeypatch.setattr(runs, "loaded", faces)
+    where = {"stage": STAGE, "data": "/not/here", "budget": "smoke", "device": "cpu", "out_root": tmp_path}
+    assert runs.run(arm, 0, key, "", **where)["key"] == key
+
+
+def test_another_device_is_another_run_only_where_one_is_named(people, fits, tmp_path):
+    study(arms(people), tmp_path, seeds=[0])
+    file = tmp_path / STAGE / "checkpoint_all_seed0.npz"
+    result = runs.finished(file, runs.identity(arms(people)[0], 0, people), "auto")
+    assert result["device"] == "cpu" and runs.finished(file, result["key"], "cpu")
+    assert runs.finished(file, result["key"], "cuda") is None
 
 
 def test_right_has_a_row_a_seed():

@@ -104,7 +104,7 @@ def test_code_that_decides_the_training_is_part_of_the_key(monkeypatch, sets):
     assert before != checkpoints.key(model, *sets, replace(CFG, peak_lr=0.1), CHANGE)
     assert before != checkpoints.key(model, sets[0].select(range(200)), sets[1], CFG, CHANGE)
     monkeypatch.setattr(checkpoints, "CODE", ("augment",))
-    monkeypatch.setattr(checkpoints.code_hash, "__defaults__", (("augment",),))
+    monkeypatch.setattr(checkpoints, "LOADED", checkpoints.code_hash(["augment"]))
     assert before != checkpoints.key(model, *sets, CFG, CHANGE)
 
 

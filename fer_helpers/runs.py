@@ -1,0 +1,197 @@
+"""One run of a study, in whatever process: it checkpoints itself, keeps its result and is never done twice."""
+
+import csv
+import json
+import platform
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from fer_helpers import checkpoints, machine, models, paths, scoring, sources, training
+from fer_helpers.augment import Augment, ByEmotion
+from fer_helpers.faces import Faces
+from fer_helpers.recipe import TrainConfig
+
+OPENINGS = "test_openings.csv"
+_ALONE = Lock()  # torch's random numbers belong to a process, so a worker with several threads takes one run at a time
+OPENED, SHUT = ("val", "test"), ("val",)  # what a study may score: the final word, or what choices are made on
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training that a study compares with others.
+
+    learnt: (N,) over the loaded faces, all that it trains on of Training: bool, or int, how many times a face stands
+    in an epoch. config: its settings; the seed in it is replaced by each run's own. change: its augmentation.
+    """
+
+    name: str
+    learnt: np.ndarray
+    config: TrainConfig
+    change: Augment | ByEmotion | None = None
+    network: str = "baseline"
+
+    def __post_init__(self):
+        learnt = np.asarray(self.learnt)
+        if learnt.ndim != 1 or learnt.dtype.kind not in "biu" or (learnt < 0).any() or not learnt.any():
+            raise ValueError(f"Arm {self.name}: learnt is true or false, or a count from 0, for every loaded face.")
+
+    def taken(self, everyone: Faces) -> Faces:
+        """The faces of an epoch, each as many times as it stands there; those of val and test are refused."""
+        if len(self.learnt) != len(everyone):
+            raise ValueError(f"Arm {self.name} speaks of {len(self.learnt):,} faces, and {len(everyone):,} are loaded.")
+        train = everyone.select(np.repeat(np.arange(len(everyone)), np.asarray(self.learnt).astype(int)))
+        if others := sorted({*train.split} - {"train"}):
+            told = " and ".join(others)
+            raise ValueError(f"Arm {self.name} learns from faces of {told}: a study takes Training alone.")
+        return train
+
+
+@lru_cache(maxsize=1)
+def loaded(data: str, budget: str) -> Faces:
+    """The faces; a process reads them once."""
+    return sources.load(data, budget=budget, log=lambda line: None)
+
+
+def identity(arm: Arm, seed: int, everyone: Faces, splits: tuple = OPENED) -> str:
+    """One run by its code, first weights, settings and faces, those it is judged on too; the same on every machine."""
+    if tuple(splits) not in (OPENED, SHUT):
+        raise ValueError(f"splits is {splits}: choose {SHUT} or {OPENED}.")
+    train, cfg = arm.taken(everyone), replace(arm.config, seed=seed)
+    training.seed_everything(seed)
+    return checkpoints.key(models.build(arm.network), train, everyone.part(*splits), cfg, arm.change)
+
+
+def run(
+    arm: Arm,
+    seed: int,
+    key: str,
+    told: str,
+    *,
+    stage: str,
+    data: str,
+    budget: str,
+    device: str,
+    out_root,
+    splits: tuple = OPENED,
+    log: Callable = print,
+) -> dict:
+    """One run, in any process: train, score, keep the result in a small file of this machine.
+
+    key: the run's identity where the study was begun. splits: what is scored: ("val", "test") opens test once,
+    ("val",) leaves it shut, for a study that chooses.
+    returns: arm, seed, history (a dict an epoch), train (scores on the faces it learnt from, each once), probs (M, 7)
+    of the splits' faces in the order of the loaded data, and of the run that trained seconds, precision, device,
+    threads and opening, its line for the log of openings; None where test stayed shut.
+    """
+    with _ALONE:
+        everyone, torch_device = _same_faces(arm, seed, key, data, budget, splits), machine.pick_device(device)
+        name = name_of(arm, seed)
+        file = file_of(name, stage=stage, out_root=out_root)
+        if result := finished(file, key, device):
+            return result
+        train, val = arm.taken(everyone).to(torch_device), everyone.part("val").to(torch_device)
+        cfg = replace(arm.config, seed=seed)
+        training.seed_everything(seed)
+        model = models.build(arm.network)
+        log(f"{told} {name}: {len(train):,} faces, {cfg.epochs} epochs")
+        saved = file.with_suffix(".pt")
+        fit = training.fit(model, train, val, cfg, augment=arm.change, checkpoint=saved, log=_every(log, cfg.epochs))
+        once = everyone.select(np.asarray(arm.learnt) > 0).to(torch_device)
+        known = scoring.scores(training.predict_proba(model, once), once.labels.cpu().numpy())
+        probs, opening = _answers(model, everyone.part(*splits), stage=stage, name=name)
+        result = {"arm": arm.name, "seed": seed, "key": key, "history": fit.history, "train": known}
+        result |= {"config": asdict(cfg), "seconds": round(fit.seconds, 1), "precision": fit.precision}
+        result |= {"device": torch_device.type, "threads": torch.get_num_threads(), "opening": opening}
+        _write(file, result | {"probs": probs})
+        saved.unlink(missing_ok=True)
+        return result | {"probs": probs}
+
+
+def _answers(model, judged: Faces, **named) -> tuple[np.ndarray, dict | None]:
+    """Probabilities of the judged faces, and the opening's line if there are test faces among them."""
+    if "test" not in judged.split:
+        return training.predict_proba(model, judged), None
+    with tempfile.TemporaryDirectory() as own:  # the log lies where the study was begun, maybe on another machine
+        probs = training.open_test(model, judged, out_root=own, **named)
+        return probs, _openings(own)[0]
+
+
+def _same_faces(arm: Arm, seed: int, key: str, data: str, budget: str, splits: tuple) -> Faces:
+    """The faces as this machine has them; ValueError if it would train another run than the one that is meant."""
+    try:
+        everyone = loaded(data, budget)
+    except FileNotFoundError:  # another machine may keep the same data elsewhere
+        everyone = loaded("auto", budget)
+    if len(everyone) != len(arm.learnt) or identity(arm, seed, everyone, splits) != key:
+        raise ValueError(
+            f"{platform.node()} would train something else than this study asks for: its code, its torch or its faces "
+            f"({everyone.source.get('why')}) are others. Bring it to the same commit, packages and data."
+        )
+    return everyone
+
+
+def name_of(arm: Arm, seed: int) -> str:
+    """What a run is called, in its file, in the log of openings and on the screen."""
+    return f"{arm.name}_seed{seed}"
+
+
+def file_of(name: str, *, stage: str, out_root, **_) -> Path:
+    """Where this machine keeps a run\'s result."""
+    return paths.stage(stage, out_root) / f"checkpoint_{name}.npz"  # names like this outlive a change of the notebook
+
+
+def _openings(out_root) -> list[dict]:
+    """The lines of a log of openings."""
+    log = paths.ROOT / out_root / OPENINGS
+    if not log.exists():
+        return []
+    with log.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def keep(name: str, result: dict, **where) -> dict:
+    """The result, after making sure that its file and its opening of test are on this machine, each once."""
+    file = file_of(name, **where)
+    if not finished(file, result["key"], where["device"]):  # a worker's folder was another one
+        _write(file, result)
+    if result["opening"] and result["opening"] not in _openings(where["out_root"]):
+        paths.add_line(paths.ROOT / where["out_root"] / OPENINGS, result["opening"])
+    return result
+
+
+def _write(file: Path, result: dict) -> None:
+    """Keep a result, whole or not at all: two workers that both believe to have the run write the same."""
+    told = json.dumps({name: value for name, value in result.items() if name != "probs"})
+    with paths.whole(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, probs=result["probs"], result=told)
+
+
+def finished(file: Path, key: str, device: str) -> dict | None:
+    """A stored result if it is of this very training, on the device that is asked for, else None."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            result = json.loads(str(stored["result"]))
+            same = result["key"] == key and device in ("auto", result["device"])
+            return result | {"probs": stored["probs"]} if same else None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):  # missing, damaged or another file
+        return None
+
+
+def _every(log: Callable, epochs: int) -> Callable:
+    """Of a study's many epochs about five lines a run are enough."""
+    lines = iter(range(1, epochs + 1))
+
+    def some(line: str) -> None:
+        if not line.startswith("epoch") or next(lines) % max(1, epochs // 5) == 0:
+            log(f"  {line}")
+
+    return some
