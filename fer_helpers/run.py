@@ -227,9 +227,8 @@ def lint() -> int:
     """Every check, also after one has failed."""
     checks = [("ruff", "check", "."), ("ruff", "format", "--check", ".")]
     notebooks = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-    if notebooks:
-        keys = "metadata.papermill cell.metadata.papermill"
-        checks.append(("nbstripout", "--verify", "--keep-id", "--extra-keys", keys, *notebooks))
+    keys = "metadata.papermill cell.metadata.papermill"
+    checks.append(("nbstripout", "--verify", "--keep-id", "--extra-keys", keys, *notebooks))
     return max([module(*check) for check in checks])
 
 
