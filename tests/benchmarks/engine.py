@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_helpers import sources
 from tests.benchmarks import usual
-from tests.benchmarks.fresh import exponents, measured, peak_memory
+from tests.benchmarks.fresh import exponents, held_memory, measured, peak_memory
 
 
 def measure(data: str, small: bool, out_root: str) -> dict:
@@ -52,7 +52,7 @@ def medians(loops: list[dict], network: str) -> dict:
 def epoch(folder: str, count: str, warm: str) -> dict:
     """Seconds of an epoch of the baseline over `count` faces, and this process's memory before and at its peak."""
     count, first = int(count), usual.read_faces(folder, int(warm) * usual.CONFIG.batch_size)
-    people, before = usual.read_faces(folder, count), peak_memory()
+    people, before = usual.read_faces(folder, count), held_memory()
     rate = usual.fit_rate("baseline", first, people, usual.picked("baseline", first))
     found = {"images": count, "seconds": round(count / rate, 3), "images_per_second": round(rate, 1)}
     return found | {"memory_before_mb": before, "memory_peak_mb": peak_memory()}

@@ -23,17 +23,23 @@ def measured(module: str, *words) -> dict | list:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def held_memory() -> float | None:
+    """The memory this process holds now, in MB; None where the system doesn't tell."""
+    return _status("VmRSS")
+
+
 def peak_memory() -> float | None:
-    """The most memory this process has held so far, in MB; None where the system doesn't tell."""
+    """The most memory this process has held so far, in MB; None where the system doesn't tell.
+
+    Linux's own word: what getrusage tells there begins with the peak of whoever started this process.
+    """
+    return _status("VmHWM")
+
+
+def _status(name: str) -> float | None:
     status = Path("/proc/self/status")
-    if status.exists():  # Linux: what getrusage tells there begins with the peak of whoever started this process
-        told = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-        return round(int(told[1]) * 1024 / 1e6, 0) if told else None
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3), 0)
+    told = re.search(rf"^{name}:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.exists() else None
+    return round(int(told[1]) * 1024 / 1e6, 0) if told else None
 
 
 def exponents(runs: list[dict]) -> dict:
