@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def waited(found, seconds=60):
 @pytest.fixture
 def dask(tmp_path, monkeypatch):
     """Starts a scheduler or a worker in a process of its own, on loopback, as a terminal would; gives the process."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # what a worker has printed can be read at once
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as many as this process has: see conftest
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [paths.ROOT, *sys.path])))
     with ExitStack() as stack:
@@ -81,8 +83,12 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
     victim, survivor = worker(dask, address), worker(dask, address)
     out, lines = tmp_path / "cluster", []
 
+    def in_the_middle():  # of the victim's own run: it has done an epoch of it
+        begun = re.findall(r"\] (\w+): \d+ faces", (tmp_path / "worker_1.log").read_text())
+        return begun and (out / STAGE / f"checkpoint_{begun[-1]}.pt").exists()
+
     def kill_in_the_middle():
-        waited(lambda: len(list((out / STAGE).glob("*.pt"))) == 2)  # each worker has done an epoch of a run
+        waited(in_the_middle)
         victim.kill()
         victim.wait()
 
