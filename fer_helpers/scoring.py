@@ -193,7 +193,8 @@ def crossed_measures(
     sides = [_tables(np.asarray(each), labels, group) for each in (guesses, others) if each is not None]
     groups, seeds = sides[0].shape[:2]
     real, drawn = _less([measures(side.sum(axis=0)) for side in sides]), []
-    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds  # (R, S)
+    take = max(seeds - 1, 1)  # as in `crossed`
+    shares = rng.multinomial(take, np.full(seeds, 1 / seeds), size=resamples) / take  # (R, S)
     for part in np.array_split(shares, -(-resamples // 250)):  # in one go the faces' matrix would take 100 MB
         picked = rng.integers(groups, size=(len(part), groups))
         times = np.stack([np.bincount(row, minlength=groups) for row in picked]).astype(np.float32)  # (r, G)
