@@ -88,9 +88,11 @@ def speed_of_search() -> str:
     found = paths.read_json(paths.REFERENCE / "bench.json")["copies"]
     build, beside, run = found["build"], found["side_by_side"], found["run"]
     memory = [each["memory_peak_mb"] - each["memory_before_mb"] for each in build["runs"]]
+    peak = max(each["memory_peak_mb"] for each in build["runs"])
+    machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
     told = (
-        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB beyond the "
-        f"faces (median of {len(build['runs'])} runs, {run['threads']} threads, {run['device'].replace('cpu: ', '')}); "
+        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} MB "
+        f"with Python, torch and the faces (median of {len(build['runs'])} runs, {machine}); "
         f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
     )
     ours, rival = beside["ours"], beside["imagededup"]
