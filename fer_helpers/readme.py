@@ -91,8 +91,8 @@ def speed_of_search() -> str:
     peak = max(each["memory_peak_mb"] for each in build["runs"])
     machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
     told = (
-        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} MB "
-        f"with Python, torch and the faces (median of {len(build['runs'])} runs, {machine}); "
+        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} "
+        f"MB with Python, torch and the faces (median of {len(build['runs'])} runs, {machine}); "
         f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
     )
     ours, rival = beside["ours"], beside["imagededup"]
