@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -334,3 +335,14 @@ def test_a_file_that_is_no_notebook_is_named(row):
     (row.notebooks / "01_first.ipynb").write_text("{")
     with pytest.raises(UserError, match=r"01_first.ipynb can't be read as a notebook"):
         pipeline.walk(row)
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="/sys is a folder that not even root may write")
+def test_a_folder_that_cannot_be_written_is_told():
+    def lock():
+        with execution.alone(Path("/sys/fer")):
+            pass
+
+    for call in (lock, lambda: paths.stage("01_first", "/sys/fer"), lambda: paths.write_json("/sys/fer/a.json", {})):
+        with pytest.raises(OSError, match=r"/sys/fer.* can't be written: its folder is read-only; give another folder"):
+            call()
