@@ -60,6 +60,16 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     assert seconds["06_price_of_leakage"] == 6 and seconds["01_exploration"] == 10 and "03_baseline_cnn" in seconds
 
 
+def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
+    root, folder = kept
+    paths.write_json(folder / "times.json", {"seconds": {"03_baseline_cnn": 300}})
+    card = {"run": {"seconds": 11}}  # the stage took 10
+    paths.write_json(root / "out" / "03_baseline_cnn" / "small" / "metrics.json", card)
+    report.reference(root / "out", root / "drawn")
+    seconds = paths.read_json(folder / "times.json")["seconds"]
+    assert seconds["03_baseline_cnn"] == 300 and seconds["01_exploration"] == 10
+
+
 def test_an_edited_manifest_makes_no_reference(kept):
     root, _ = kept
     path = root / "out" / "02_cleaning" / "manifest.csv"

@@ -43,6 +43,19 @@ def train(sets, cfg=CFG, **options):
     return model, training.fit(model, *sets, cfg, augment=CHANGE, log=lines.append, **options), lines
 
 
+def interrupt(sets, cfg, checkpoint, after):
+    """A training that Ctrl-C stops after so many epochs."""
+
+    def stop(line):
+        if line.startswith(f"epoch   {after}"):
+            raise KeyboardInterrupt
+
+    training.seed_everything(cfg.seed)
+    model = models.build("baseline", filters=(8, 8, 8), hidden=32)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(model, *sets, cfg, augment=CHANGE, checkpoint=checkpoint, log=stop)
+
+
 def without_seconds(history):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
 
@@ -68,15 +81,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(sets):
 def test_an_interrupted_training_ends_like_an_undisturbed_one(sets, tmp_path):
     whole = train(sets)
     path = tmp_path / "checkpoint.pt"
-
-    def stop(line):
-        if line.startswith("epoch   2"):
-            raise KeyboardInterrupt
-
-    training.seed_everything(0)
-    model = models.build("baseline", filters=(8, 8, 8), hidden=32)
-    with pytest.raises(KeyboardInterrupt):
-        training.fit(model, *sets, CFG, augment=CHANGE, checkpoint=path, log=stop)
+    interrupt(sets, CFG, path, after=2)
     resumed = train(sets, checkpoint=path)
     assert "going on after epoch 2" in resumed[2][0] and len(resumed[2]) == 2
     assert same_weights(whole[0], resumed[0])
@@ -209,15 +214,7 @@ def test_the_average_goes_on_after_an_interruption(sets, tmp_path):
     cfg = replace(CFG, averaging=0.95, mixup=0.4, clip=1.0, balanced_sampling=0.5, keep="last")
     whole = train(sets, cfg)
     assert same_weights(whole[0], train(sets, cfg)[0])
-
-    def stop(line):
-        if line.startswith("epoch   1"):
-            raise KeyboardInterrupt
-
-    training.seed_everything(0)
-    model = models.build("baseline", filters=(8, 8, 8), hidden=32)
-    with pytest.raises(KeyboardInterrupt):
-        training.fit(model, *sets, cfg, augment=CHANGE, checkpoint=tmp_path / "c.pt", log=stop)
+    interrupt(sets, cfg, tmp_path / "c.pt", after=1)
     assert same_weights(whole[0], train(sets, cfg, checkpoint=tmp_path / "c.pt")[0])
 
 
