@@ -6,17 +6,31 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_helpers import paths, pipeline
+from fer_helpers import measured, paths, pipeline
 
 README = paths.ROOT / "README.md"
+MEASURES = ("accuracy", "macro_f1", "recall_disgust")
+
+
+def blocks() -> dict[str, str]:
+    """Everything in the README that is made: place -> text."""
+    return {
+        "results": results_table(),
+        "cleaning": cleaning_lines(),
+        "price": price_lines(),
+        "imbalance": imbalance_lines(),
+        "badges": badges(),
+        "times": times_line(),
+        "speed": measured.speed_lines(),
+        "accuracy": measured.accuracy_lines(),
+        "cluster": measured.cluster_line(),
+    }
 
 
 def write() -> None:
     """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
     text = README.read_text(encoding="utf-8")
-    blocks = {"results": results_table(), "cleaning": cleaning_lines(), "price": price_lines()}
-    blocks |= {"badges": badges(), "times": times_line(), "speed": speed_lines()}
-    for name, block in blocks.items():
+    for name, block in blocks().items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
@@ -79,61 +93,15 @@ def cleaning_lines() -> str:
         f"- How good is the search? Of {planted:,} copies that were made on purpose it finds {caught:,} "
         f"({caught / planted:.1%}), a perceptual hash alone {by_hash / planted:.0%}; of the pairs with a "
         f"planted one that it calls copies {right / (right + wrong):.1%} are of one picture's group. "
-        f"{speed_of_search()}"
+        f"{measured.speed_of_search()}"
     )
 
 
-def speed_of_search() -> str:
-    """What `make bench` measured of the search for copies and of its rival, in a sentence or two."""
-    found = paths.read_json(paths.REFERENCE / "bench.json")["copies"]
-    build, beside, run = found["build"], found["side_by_side"], found["run"]
-    memory = [each["memory_peak_mb"] - each["memory_before_mb"] for each in build["runs"]]
-    peak = max(each["memory_peak_mb"] for each in build["runs"])
-    machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
-    told = (
-        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} "
-        f"MB with Python, torch and the faces (median of {len(build['runs'])} runs, {machine}); "
-        f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
-    )
-    ours, rival = beside["ours"], beside["imagededup"]
-    if isinstance(rival, str):
-        return told
-    return told + (
-        f" Side by side on the same {beside['images']:,} pictures, {beside['planted']:,} of them made as copies: "
-        f"{ours['seconds']:.0f} seconds and {ours['planted_missed']:,} missed, imagededup's PHash "
-        f"{rival['seconds']:.0f} seconds and {rival['planted_missed']:,} missed, and of the {rival['pairs']:,} pairs "
-        f"that it finds {rival['pairs_refused_by_pixels']:,} aren't the same picture by our comparison of pixels."
-    )
-
-
-def speed_lines() -> str:
-    """What `make bench` measured of training, in a few lines; '' while the reference has no such measurement."""
-    path = paths.REFERENCE / "bench.json"
-    found = paths.read_json(path).get("engine") if path.exists() else None
-    if not found:
-        return ""
-    run, runs, turns = found["run"], found["growth"]["runs"], len(found["epoch"]["baseline"]["runs"])
-    lines = [
-        f"Training without validation, {run['threads']} threads ({run['device'].replace('cpu: ', '')}), each loop in "
-        f"turn on the same {found['measured_faces']:,} faces, medians of {turns} turns. The layers are the "
-        f"same; ours draws dropout faster (`networks.Dropout`):\n"
-    ]
-    for network, epoch in found["epoch"].items():
-        work = found["networks"][network]
-        lines.append(
-            f"- {network.replace('_', '-')} network: **{epoch['ours']:,.0f} faces a second, "
-            f"{epoch['usual_loop_ratio']:.1f} times the usual loop** (image files, PIL transforms, 2 workers, float32: "
-            f"{epoch['usual_loop']:,.0f}) and {epoch['cached_rival_ratio']:.1f} times a loop that keeps the faces in "
-            f"memory and computes in our precision, {epoch['runs'][0]['precision']} ({epoch['cached_rival']:,.0f}). "
-            f"{work['share_of_product_rate']:.0%} of the machine's rate of matrix products; "
-            f"{work['share_outside_forward_backward']:.0%} of the time is outside forward and backward."
-        )
-    lines.append(
-        f"- {runs[-1]['images']:,} faces are an epoch of {runs[-1]['seconds']:.0f} seconds and "
-        f"{runs[-1]['memory_peak_mb']:,.0f} MB for the whole process; time grows with the number of faces to the "
-        f"power {found['growth']['exponent']['all']}."
-    )
-    return "\n".join(lines)
+def points(found: dict, unit: str = "") -> str:
+    """A difference that `scoring.crossed` found, with its interval, in points."""
+    low, high = found["ci95"]
+    undecided = ", not decided" * (found["verdict"] == "not decided")
+    return f"{100 * found['mean']:+.1f}{unit} ({100 * low:+.1f} to {100 * high:+.1f}{undecided})"
 
 
 def price_lines() -> str:
@@ -142,9 +110,7 @@ def price_lines() -> str:
     lines = []
     for regime, price in found["price"].items():
         told = {
-            part: f"{100 * price[part]['mean']:+.1f} points ({100 * price[part]['ci95'][0]:+.1f} to "
-            f"{100 * price[part]['ci95'][1]:+.1f}"
-            + (", not decided)" if price[part]["verdict"] == "not decided" else ")")
+            part: points(price[part], " points")
             for part in ("test_with_copy", "test_without_copy", "test", "test_price")
         }
         known = found["arms"][f"control_{regime}"]["train_accuracy"]
@@ -158,6 +124,25 @@ def price_lines() -> str:
             f"the same mix of emotions. On all of PrivateTest: {told['test']}."
         )
     return "\n".join(lines)
+
+
+def imbalance_lines() -> str:
+    """What notebook 07 measured on FER-2013: every remedy against nothing, and the default that follows."""
+    found = paths.read_json(paths.REFERENCE / "07_imbalance" / "metrics.json")
+    faces, decision, level = found["faces"], found["decision"], found["arms"]["nothing"]["val"]
+    lines = [
+        "| remedy | accuracy | macro-F1 | recall of disgust |",
+        "|---|---|---|---|",
+        "| nothing | " + " | ".join(f"{level[key]['mean']:.1%}" for key in MEASURES) + " |",
+    ]
+    for remedy, gain in found["gain"].items():
+        lines.append(f"| {remedy.replace('_', ' ')} | " + " | ".join(points(gain[key]) for key in MEASURES) + " |")
+    default = decision["default"].replace("_", " ")
+    return "\n".join(lines) + (
+        f"\n\nThe baseline, {found['config']['epochs']} epochs, {found['run']['seeds']} seeds an arm, judged on "
+        f"{faces['val']:,} faces of val, {faces['val_disgust']} of disgust ({faces['train_disgust']} to learn from); "
+        f"remedies as points against nothing. By the rule that was fixed beforehand the default is **{default}**."
+    )
 
 
 def times_line() -> str:

@@ -128,7 +128,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "test":
         return module("pytest", *extra)
     if command in ("bench", "bench-accuracy"):
-        return bench(options, *command.split("-")[1:])
+        return bench(options, *{"bench-accuracy": ("accuracy", "seventy")}.get(command, ()))
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *extra)
     if command == "setup":

@@ -6,7 +6,7 @@ import platform
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -31,6 +31,7 @@ class Arm:
 
     learnt: (N,) over the loaded faces, all that it trains on of Training: bool, or int, how many times a face stands
     in an epoch. config: its settings; the seed in it is replaced by each run's own. change: its augmentation.
+    network, arguments: as models.build takes them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Arm:
     config: TrainConfig
     change: Augment | ByEmotion | None = None
     network: str = "baseline"
+    arguments: dict = field(default_factory=dict)
 
     def __post_init__(self):
         learnt = np.asarray(self.learnt)
@@ -67,7 +69,7 @@ def identity(arm: Arm, seed: int, everyone: Faces, splits: tuple = OPENED) -> st
         raise ValueError(f"splits is {splits}: choose {SHUT} or {OPENED}.")
     train, cfg = arm.taken(everyone), replace(arm.config, seed=seed)
     training.seed_everything(seed)
-    return checkpoints.key(models.build(arm.network), train, everyone.part(*splits), cfg, arm.change)
+    return checkpoints.key(models.build(arm.network, **arm.arguments), train, everyone.part(*splits), cfg, arm.change)
 
 
 def run(
@@ -101,7 +103,7 @@ def run(
         train, val = arm.taken(everyone).to(torch_device), everyone.part("val").to(torch_device)
         cfg = replace(arm.config, seed=seed)
         training.seed_everything(seed)
-        model = models.build(arm.network)
+        model = models.build(arm.network, **arm.arguments)
         log(f"{told} {name}: {len(train):,} faces, {cfg.epochs} epochs")
         saved = file.with_suffix(".pt")
         fit = training.fit(model, train, val, cfg, augment=arm.change, checkpoint=saved, log=_every(log, cfg.epochs))

@@ -49,7 +49,8 @@ MAY_IMPORT = {
     "execution": "environment paths receipts",
     "pipeline": "environment execution machine paths receipts sources",
     "run": "environment paths pipeline readme report machine sources",
-    "readme": "paths pipeline",
+    "measured": "paths",
+    "readme": "measured paths pipeline",
     "report": "cleaning machine models paths readme scoring sources training",
 }
 

@@ -1,0 +1,96 @@
+"""What `make bench` and `make bench-accuracy` measured, in the README's sentences."""
+
+from fer_helpers import paths
+
+
+def section(name: str) -> dict | None:
+    """A section of the kept bench.json; None while it wasn't measured."""
+    path = paths.REFERENCE / "bench.json"
+    return paths.read_json(path).get(name) if path.exists() else None
+
+
+def speed_of_search() -> str:
+    """What `make bench` measured of the search for copies and of its rival, in a sentence or two."""
+    found = section("copies")
+    build, beside, run = found["build"], found["side_by_side"], found["run"]
+    memory = [each["memory_peak_mb"] - each["memory_before_mb"] for each in build["runs"]]
+    peak = max(each["memory_peak_mb"] for each in build["runs"])
+    machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
+    told = (
+        f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} "
+        f"MB with Python, torch and the faces (median of {len(build['runs'])} runs, {machine}); "
+        f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
+    )
+    ours, rival = beside["ours"], beside["imagededup"]
+    if isinstance(rival, str):
+        return told
+    return told + (
+        f" Side by side on the same {beside['images']:,} pictures, {beside['planted']:,} of them made as copies: "
+        f"{ours['seconds']:.0f} seconds and {ours['planted_missed']:,} missed, imagededup's PHash "
+        f"{rival['seconds']:.0f} seconds and {rival['planted_missed']:,} missed, and of the {rival['pairs']:,} pairs "
+        f"that it finds {rival['pairs_refused_by_pixels']:,} aren't the same picture by our comparison of pixels."
+    )
+
+
+def speed_lines() -> str:
+    """What `make bench` measured of training, in a few lines; '' while the reference has no such measurement."""
+    found = section("engine")
+    if not found:
+        return ""
+    run, runs, turns = found["run"], found["growth"]["runs"], len(found["epoch"]["baseline"]["runs"])
+    lines = [
+        f"Training without validation, {run['threads']} threads ({run['device'].replace('cpu: ', '')}), each loop in "
+        f"turn on the same {found['measured_faces']:,} faces, medians of {turns} turns. The layers are the "
+        f"same; ours draws dropout faster (`networks.Dropout`):\n"
+    ]
+    for network, epoch in found["epoch"].items():
+        work = found["networks"][network]
+        lines.append(
+            f"- {network.replace('_', '-')} network: **{epoch['ours']:,.0f} faces a second, "
+            f"{epoch['usual_loop_ratio']:.1f} times the usual loop** (image files, PIL transforms, 2 workers, float32: "
+            f"{epoch['usual_loop']:,.0f}) and {epoch['cached_rival_ratio']:.1f} times a loop that keeps the faces in "
+            f"memory and computes in our precision, {epoch['runs'][0]['precision']} ({epoch['cached_rival']:,.0f}). "
+            f"{work['share_of_product_rate']:.0%} of the machine's rate of matrix products; "
+            f"{work['share_outside_forward_backward']:.0%} of the time is outside forward and backward."
+        )
+    lines.append(
+        f"- {runs[-1]['images']:,} faces are an epoch of {runs[-1]['seconds']:.0f} seconds and "
+        f"{runs[-1]['memory_peak_mb']:,.0f} MB for the whole process; time grows with the number of faces to the "
+        f"power {found['growth']['exponent']['all']}."
+    )
+    return "\n".join(lines)
+
+
+def accuracy_lines() -> str:
+    """What `make bench-accuracy` measured, a line a recipe; '' while the reference has no such measurement."""
+    return "\n".join(_accuracy(found) for found in map(section, ("accuracy", "seventy")) if found)
+
+
+def _accuracy(found: dict) -> str:
+    run, middle, both, seeds = found["run"], found["median"], found["averaged"], len(found["runs"])
+    machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}, {found['runs'][0]['precision']}"
+    told = (
+        f"- {found['config']['epochs']} epochs of {found['training_faces']:,} cleaned faces: **{middle['test']:.1%} on "
+        f"PrivateTest, {middle['test_7178']:.1%} on both test parts together, in {middle['seconds'] / 60:.0f} "
+        f"minutes** ({machine}; {f'median of {seeds} seeds' if seeds > 1 else 'one seed'}). {found['told']}"
+    )
+    more = f" The {seeds} networks' answers averaged: {both['test']:.1%} and {both['test_7178']:.1%}."
+    return told + more * (seeds > 1)
+
+
+def cluster_line() -> str:
+    """What `make bench PARAMS=cluster` measured; '' while the reference has no such measurement."""
+    found = section("cluster")
+    if not found:
+        return ""
+    measured, calculated = found["measured"]["runs"], found["calculated"]
+    shown = ", ".join(f"{each['workers']}: {each['seconds']:.0f} s" for each in measured)
+    hours = ", ".join(
+        f"{each['runs']} runs on {each['workers']}: {each['minutes']:.0f} min" for each in calculated["runs"]
+    )
+    return (
+        f"Measured, {measured[0]['runs']} short runs by number of workers (one thread each, "
+        f"{found['run']['device'].replace('cpu: ', '')}): {shown}; sending a run, reading data and keeping its result "
+        f"costs {measured[0]['overhead_seconds_a_run']:.1f} s. Calculated from that for trainings of "
+        f"{calculated['training_seconds_a_run'] / 60:.1f} minutes ({calculated['of']}), not measured: {hours}."
+    )
