@@ -6,6 +6,7 @@ Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -30,6 +31,23 @@ def watched(model: nn.Module, layer: nn.Module) -> Iterator[dict]:
             part.training = was_training
 
 
+def coarse_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, layer: nn.Module | None = None):
+    """Heat maps of a batch on the layer's own grid, unscaled: (N, h, w) float32 on the model's device; see grad_cam."""
+    with watched(model, layer or model.cam_layer) as kept, torch.enable_grad():
+        logits = model(model.preprocess(images))  # (N, 7)
+        asked = logits.gather(1, targets[:, None]).sum()  # faces don't touch each other: one gradient serves all
+        (gradient,) = torch.autograd.grad(asked, kept["maps"])
+        maps = kept["maps"].detach()
+    channel = gradient.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
+    return F.relu((channel * maps).sum(dim=1)).float()
+
+
+def enlarged(heats: torch.Tensor, side: int = 48) -> torch.Tensor:
+    """(N, h, w) heat maps, bilinearly enlarged to (N, side, side), each scaled to a peak of 1; an empty one stays 0."""
+    heats = F.interpolate(heats[:, None], size=(side, side), mode="bilinear", align_corners=False).squeeze(1)
+    return heats / heats.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+
+
 def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, layer: nn.Module | None = None):
     """Heat maps of a batch: channel maps weighted by the mean gradient of the target's logit, negative parts cut off.
 
@@ -37,13 +55,34 @@ def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, l
     layer: whose maps are looked at; the model's own `cam_layer` unless named.
     returns: (N, 48, 48) float32 on the CPU, each map scaled to a largest value of 1 (an empty map stays 0).
     """
-    with watched(model, layer or model.cam_layer) as kept, torch.enable_grad():
-        logits = model(model.preprocess(images))  # (N, 7)
-        asked = logits.gather(1, targets[:, None]).sum()  # faces don't touch each other: one gradient serves all
-        (gradient,) = torch.autograd.grad(asked, kept["maps"])
-        maps = kept["maps"].detach()
-    channel = gradient.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
-    heat = F.relu((channel * maps).sum(dim=1, keepdim=True))  # (N, 1, h, w)
-    heat = F.interpolate(heat.float(), size=images.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
-    peak = heat.amax(dim=(1, 2), keepdim=True)
-    return (heat / peak.clamp_min(1e-12)).cpu()
+    return enlarged(coarse_maps(model, images, targets, layer=layer), images.shape[-1]).cpu()
+
+
+def many(model: nn.Module, images: torch.Tensor, targets, *, layer=None, batch_size: int = 256) -> np.ndarray:
+    """grad_cam of any number of faces, batch by batch. targets: (N,) int array. returns: (N, 48, 48) float32."""
+    targets = torch.as_tensor(np.asarray(targets), device=images.device)
+    pairs = zip(images.split(batch_size), targets.split(batch_size), strict=True)
+    return torch.cat([grad_cam(model, *pair, layer=layer) for pair in pairs]).numpy()
+
+
+def last_layer(model: nn.Module, image: torch.Tensor, least: int) -> nn.Module:
+    """The last layer whose maps are at least so many pixels wide. image: (1, 48, 48) uint8 on the model's device."""
+    wide = []
+
+    def look(part, _inputs, maps):
+        if maps.ndim == 4 and min(maps.shape[2:]) >= least:
+            wide.append(part)
+
+    handles = [part.register_forward_hook(look) for part in model.modules() if not list(part.children())]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(model.preprocess(image))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    if not wide:
+        raise ValueError(f"No layer of this network has maps of {least}×{least}.")
+    return wide[-1]

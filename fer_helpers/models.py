@@ -12,9 +12,9 @@ from torch import nn
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS, Preprocess
-from fer_helpers.networks import Baseline, Head, SmallCNN, Transfer
+from fer_helpers.networks import GREY, IMAGENET, Baseline, SmallCNN, Top, Transfer
 
-ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "transfer": Transfer, "head": Head}
+ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "transfer": Transfer, "top": Top}
 
 
 def build(architecture: str, **arguments) -> nn.Module:
@@ -70,18 +70,42 @@ def imagenet_weights(backbone: str, *, seconds: float = 10.0) -> dict:
         socket.setdefaulttimeout(before)
 
 
-def pretrained(backbone: str, *, size: int = 48) -> Transfer:
-    """A Transfer network whose backbone holds ImageNet's weights; the errors of `imagenet_weights` pass through."""
+def pretrained(backbone: str, *, size: int = 48, channels: int = 3) -> Transfer:
+    """A Transfer network whose backbone holds ImageNet's weights; the errors of `imagenet_weights` pass through.
+
+    channels: 1 sums the first convolution over the colours, which for grey faces gives the same (see `summed`).
+    """
     source = torchvision.models.get_model(backbone, weights=None)
     state = imagenet_weights(backbone)
     try:
         source.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
         raise ValueError(f"The ImageNet file of {backbone} holds other weights than {backbone}'s: {error}") from error
-    model = build("transfer", backbone=backbone, size=size, pretrained=True)
+    model = build("transfer", backbone=backbone, size=size, channels=channels, pretrained=True)
     part = source.features if backbone == "vgg16" else nn.Sequential(*list(source.children())[:-2])
+    if channels == 1:
+        summed(part)
     model.features.load_state_dict(part.state_dict())
     return model
+
+
+@torch.no_grad()
+def summed(features: nn.Sequential) -> None:
+    """Make the first convolution take one grey channel, scaled by GREY, in place of three, scaled by IMAGENET.
+
+    Of a grey face the three differ by a factor and a constant: the factor goes into the weights, the constant into the
+    bias or into the mean of the batch norm that follows. Only near the border, where zeros stand for what lies outside,
+    the result is a little different.
+    """
+    first, mean, std = features[0], torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)
+    factor, constant = GREY.std[0] / std, (GREY.mean[0] - mean) / std  # (3,) each
+    more = (first.weight.sum(dim=(2, 3)) * constant).sum(dim=1)  # (out,)
+    first.weight = nn.Parameter((first.weight * factor.view(1, 3, 1, 1)).sum(dim=1, keepdim=True))
+    first.in_channels = 1
+    if first.bias is not None:
+        first.bias += more
+    else:
+        features[1].running_mean -= more
 
 
 def save(model: nn.Module, path: str | Path, *, half: bool = False, **card) -> None:

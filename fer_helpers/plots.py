@@ -108,23 +108,23 @@ def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str,
 
 
 @styled
-def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool = False, minutes: dict | None = None):
+def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool = False, along: tuple | None = None):
     """Lines over epochs. series: name -> (E,) values from epoch 1; kept: the epoch whose weights were kept.
 
-    minutes: name -> (E,), the time at which each epoch ended, to draw over time instead.
+    along: (xlabel, name -> (E,) places), to draw over something else, like the time at which each epoch ended.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
     for (name, values), style in zip(series.items(), ("-", "--", ":", "-."), strict=False):
         values = np.asarray(values) * (100 if percent else 1)
-        along = minutes[name] if minutes else np.arange(1, len(values) + 1)
-        axes.plot(along, values, style, marker=".", label=name, linewidth=2)
+        places = along[1][name] if along else np.arange(1, len(values) + 1)
+        axes.plot(places, values, style, marker=".", label=name, linewidth=2)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
         axes.annotate(
             f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), fontsize=9, color="0.35", ha="right", va="bottom"
         )
-    axes.set(xlabel="minutes of training" if minutes else "epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=not minutes, min_n_ticks=1))
+    axes.set(xlabel=along[0] if along else "epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=not along, min_n_ticks=1))
     axes.grid()
     axes.legend()
     return figure
@@ -150,11 +150,12 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
 def _points(axes, rows: list, xlabel: str, **look) -> None:
     """Points with intervals into axes, a row of them for each of rows; see intervals."""
     named = list(dict.fromkeys(part for _, values in rows for part in values))
+    apart = min(0.22, 0.75 / max(len(named), 1))
     for k, part in enumerate(named):
-        place = [row + (k - (len(named) - 1) / 2) * 0.22 for row in range(len(rows))]
+        place = [row + (k - (len(named) - 1) / 2) * apart for row in range(len(rows))]
         there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
         y, middle, low, high, *runs = np.array(there).T
-        style = {"fmt": "osD^"[k % 4], "color": sns.color_palette("colorblind")[k]} | look
+        style = {"fmt": "osD^v"[k % 5], "color": sns.color_palette("colorblind")[k]} | look
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
         for values in runs:
             axes.plot(values, y, "o", color=style["color"], markersize=4, markeredgecolor="white", zorder=3)
@@ -202,34 +203,43 @@ def differences(panels: dict):
         for verdict, look in looks.items()
     ]
     seeds = plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")
-    figure.legend(handles=[*keys, seeds], loc="outside lower right", ncols=3, fontsize=9.5)
+    several = any(len(gain) > 3 for rows in panels.values() for _, gain in rows)
+    figure.legend(handles=[*keys, *[seeds] * several], loc="outside lower right", ncols=3, fontsize=9.5)
     return figure
 
 
 @styled
-def intervals(rows: list, *, xlabel: str, chance: float | None = None):
-    """Points with intervals, a row a model, in per cent; chance: a line.
+def intervals(rows: list, *, xlabel: str, line: tuple | None = None):
+    """Points with intervals, a row a model. line: (place, what it means), to draw in.
 
     rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small point.
     """
     figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
     _points(axes, rows, xlabel)
-    if chance is not None:
-        axes.axvline(chance, color="0.5", linestyle=":", label="always the commonest emotion")
+    if line is not None:
+        axes.axvline(line[0], color="0.5", linestyle=":", label=line[1])
     axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=4)
     return figure
 
 
 @styled
 def scatter(points: list, *, xlabel: str, ylabel: str):
-    """Named points. points: dicts with x, y, name, group (its colour) and hollow (True draws an open marker)."""
+    """Named points. points: dicts with x, y, name, group (colour), shape (marker) and hollow (True draws it open)."""
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
-    groups = list(dict.fromkeys(point["group"] for point in points))
+    groups, shapes = (list(dict.fromkeys(point[key] for point in points)) for key in ("group", "shape"))
+    colours = dict(zip(groups, sns.color_palette("colorblind"), strict=False))
+    markers = dict(zip(shapes, "osD^v", strict=False))
     for point in points:
-        colour = sns.color_palette("colorblind")[groups.index(point["group"])]
-        face = "none" if point["hollow"] else colour
-        axes.scatter(point["x"], point["y"], s=90, facecolors=face, edgecolors=[colour], linewidths=2, zorder=3)
+        look = {"marker": markers[point["shape"]], "color": colours[point["group"]], "markeredgewidth": 2, "ls": ""}
+        axes.plot(
+            point["x"], point["y"], markersize=9, zorder=3, mfc="none" if point["hollow"] else look["color"], **look
+        )
         axes.annotate(point["name"], (point["x"], point["y"]), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
+    looks = {name: ("o", colour) for name, colour in colours.items()} | {
+        name: (mark, "0.5") for name, mark in markers.items()
+    }
+    key = [plt.Line2D([], [], ls="", marker=mark, color=colour, label=name) for name, (mark, colour) in looks.items()]
+    figure.legend(handles=key, loc="outside lower right", ncols=4, fontsize=9)
     axes.margins(0.25)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid()

@@ -18,6 +18,7 @@ class TrainConfig:
     """Settings of one training; stored with its result.
 
     optimiser: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
+    depth_decay: the learning rate of each stage of a Transfer network, as a share of that of the stage after it.
     clip: most that the gradient's norm may be, 0 for as it comes.
     class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
     balanced_sampling: the same power, but rare emotions are drawn more often, not weighted more.
@@ -36,6 +37,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     optimiser: str = "adamw"
     schedule: str = "one-cycle"
+    depth_decay: float = 1.0
     clip: float = 0.0
     label_smoothing: float = 0.0
     class_weighting: float = 0.0
@@ -57,13 +59,16 @@ def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
 
 def make_optimiser(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser by name over the weights that may move."""
-    moving = [part for part in model.parameters() if part.requires_grad]
+    stages = [model] if cfg.depth_decay == 1 else model.stages
+    moving = [[part for part in stage.parameters() if part.requires_grad] for stage in stages]
+    rates = [cfg.peak_lr * cfg.depth_decay**depth for depth in range(len(stages))][::-1]
+    groups = [{"params": parts, "lr": rate} for parts, rate in zip(moving, rates, strict=True) if parts]
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
     if cfg.optimiser not in kinds:
         raise ValueError(f"optimiser is '{cfg.optimiser}': choose {', '.join(kinds)}.")
     momentum = {"momentum": 0.9, "nesterov": True} if cfg.optimiser == "sgd" else {}
     # fused: all weights in one call, on CPU and CUDA alike
-    return kinds[cfg.optimiser](moving, cfg.peak_lr, weight_decay=cfg.weight_decay, fused=True, **momentum)
+    return kinds[cfg.optimiser](groups, weight_decay=cfg.weight_decay, fused=True, **momentum)
 
 
 def make_loss(counts: np.ndarray, cfg: TrainConfig) -> Callable:
@@ -113,7 +118,8 @@ def make_schedule(optimiser: torch.optim.Optimizer, cfg: TrainConfig, steps: int
     if cfg.schedule == "one-cycle":
         total = max(cfg.epochs * steps, 4)
         rise = max(0.2, 2 / total)  # a rise of less than two steps is none, and OneCycleLR divides by it
-        return lr_scheduler.OneCycleLR(optimiser, cfg.peak_lr, total_steps=total, pct_start=rise)
+        rates = [group["lr"] for group in optimiser.param_groups]
+        return lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=rise)
     if cfg.schedule == "plateau":
         return lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=2)
     if cfg.schedule == "constant":

@@ -33,12 +33,17 @@ KEPT = (
     "memorising.png",
     "price.png",
     "runs.csv",
+    "grids.png",
     "class_average.png",
+    "regions.png",
+    "deletion.png",
+    "faithful.png",
     "sanity.png",
+    "seeds.png",
     "leaderboard.png",
     "reliability.png",
 )
-GIVEN_AWAY = "03_baseline_cnn/baseline.safetensors"  # the weights that users get before they trained any
+GIVEN_AWAY = "03_baseline_cnn/small_cnn/small_cnn.safetensors"  # the weights that users get before they trained any
 
 
 def evaluate(model: str, data: str, out_root: str, budget: str = "quick") -> None:

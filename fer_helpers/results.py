@@ -1,27 +1,42 @@
 """What a finished model leaves behind: model file, history, predictions, metrics; and how later notebooks read it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fer_helpers import machine, models, paths, scoring, training
+from fer_helpers.augment import Augment
 from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.recipe import TrainConfig
 
 
 def write(
-    out: Path, model, fit, train: Faces, judged: Faces, copied, *, name: str, config: dict, run: dict, out_root
+    out: Path,
+    model,
+    fit,
+    train: Faces,
+    judged: Faces,
+    copied,
+    *,
+    name: str,
+    config: dict,
+    run: dict,
+    out_root,
+    asked=None,
 ) -> tuple[dict, np.ndarray]:
     """Open test once, score every part, write everything but figures into `out`.
 
     train, judged: the faces learnt from, and val and test. copied: (N,) bool for `judged`, True where raw training
-    holds a copy. config: settings as stored. run: what the run card should say beside the machine.
-    returns: the metrics, and (N, 7) probabilities of `train`, which no file keeps.
+    holds a copy. config: settings as stored. run: what the run card should say beside the machine. asked: the faces
+    learnt from that the model is asked about at its end, where all of `train` would take too long.
+    returns: the metrics, and (N, 7) probabilities of `asked`, which no file keeps.
     """
     stage = out.relative_to(paths.ROOT / out_root).parts[0]
     probs = training.open_test(model, judged, stage=stage, name=name, out_root=out_root)
-    known = training.predict_proba(model, train)
+    asked = train if asked is None else asked
+    known = training.predict_proba(model, asked)
     device = next(model.parameters()).device
     speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
     metrics = {
@@ -29,10 +44,11 @@ def write(
         "model": name,
         "pretrained": getattr(model, "pretrained", False),
         "weights": models.weight_count(model),
+        "trained_weights": sum(part.numel() for part in model.parameters() if part.requires_grad),
         "data": {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}},
         "epochs_seen": len(fit.history),
         "kept_epoch": fit.kept["epoch"],
-        "train": scoring.scores(known, train.labels.cpu().numpy()),
+        "train": scoring.scores(known, asked.labels.cpu().numpy()),
         **scoring.parts(judged, probs, copied),
         "config": config,
         "run": machine.run_card(device, precision=fit.precision, **speed, **run),
@@ -77,6 +93,12 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
 def settings(cfg, augment=None, **more) -> dict:
     """Settings of a training, JSON-ready."""
     return {**asdict(cfg), "augment": asdict(augment) if augment else None, **more}
+
+
+def recipe_of(config: dict) -> tuple[TrainConfig, Augment | None]:
+    """The settings and the augmentation that `settings` stored; what it stored beside them is left out."""
+    told = {field.name: config[field.name] for field in fields(TrainConfig)}
+    return TrainConfig(**told), Augment(**config["augment"]) if config["augment"] else None
 
 
 def all_metrics(out_root) -> tuple[list, list]:

@@ -177,14 +177,18 @@ def open_test(model: nn.Module, people: Faces, *, stage: str, name: str, out_roo
 
 
 @torch.inference_mode()
-def pooled_features(model: nn.Module, people: Faces, *, mirrored: bool = False, batch_size: int = 512) -> Faces:
-    """The faces with a frozen backbone's pooled features, (N, width, 1, 1) float32, in place of their images.
+def trunk_features(model, people: Faces, count: int, *, change=None, seed: int = 0, precision="float32") -> Faces:
+    """The faces with what a frozen Transfer's trunk makes of them, (N, C, h, w) float16, in place of their images.
 
-    model: a models.Transfer. mirrored: of the mirrored faces, a second view to train a head on.
+    count: stages that will learn, see Transfer.trunk. change: an augmentation, for a further view to learn from.
     """
     refuse_test(people)
     model.eval()
-    parts = []
-    for images, _ in batches(people, batch_size):
-        parts.append(model.pooled(model.preprocess(images.flip(-1) if mirrored else images)))
-    return replace(people, images=torch.cat(parts)[:, :, None, None])
+    device = people.images.device
+    draws, parts = torch.Generator(device).manual_seed(seed), []
+    with machine.numbers(precision, device):
+        for images, labels in batches(people, 256):
+            faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
+            faces = change(faces, draws, labels) if change else faces
+            parts.append(model.trunk(faces, count).half())
+    return replace(people, images=torch.cat(parts))

@@ -29,11 +29,19 @@ WRITTEN = {
         *["baseline.safetensors", *MODEL, "comparison.png", "small_cnn/small_cnn.safetensors"],
         *(f"small_cnn/{name}" for name in ("history.csv", "predictions.npz", "metrics.json")),
     ],
-    "04_transfer_learning": ["comparison.png", *(f"resnet18_scratch/{name}" for name in MODEL)],
-    "05_grad_cam": ["grad_cam.png", "class_average.png", "sanity.png", "metrics.json"],
+    "04_transfer_learning": ["comparison.png", *(f"resnet18_scratch_48/{name}" for name in MODEL)],
+    "05_grad_cam": [
+        *(
+            f"{name}.png"
+            for name in ("grids", "grad_cam", "class_average", "regions", "deletion", "faithful", "sanity", "seeds")
+        ),
+        *("second_seed.safetensors", "metrics.json"),
+    ],
     "09_results": ["leaderboard.csv", "leaderboard.png", "reliability.png", "label_doubts.csv"],
 }
 SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "balanced_accuracy", "ece", "per_class"}
+
+WAYS = ("frozen", "last_stage", "whole", "scratch")  # of using a backbone
 
 
 def call(*arguments, **environment):
@@ -80,7 +88,7 @@ def test_the_terminal_tells_stage_epoch_and_what_is_left(row):
 
 def test_metrics_have_every_key(row):
     out, _, _ = row
-    for folder in ("03_baseline_cnn", "04_transfer_learning/resnet18_scratch"):
+    for folder in ("03_baseline_cnn", "04_transfer_learning/resnet18_scratch_48"):
         metrics = paths.read_json(out / folder / "metrics.json")
         assert {"stage", "model", "data", "train", "val", "test", "test_7178", "config", "run"} <= set(metrics)
         for part in ("train", "val", "test", "test_7178", "test_without_copies"):
@@ -111,7 +119,7 @@ def test_every_result_says_that_it_is_a_demonstration(row):
 
 def test_test_was_opened_once_a_model(row):
     out, _, _ = row
-    assert list(pd.read_csv(out / "test_openings.csv").model) == ["baseline", "small_cnn", "resnet18_scratch"]
+    assert list(pd.read_csv(out / "test_openings.csv").model) == ["baseline", "small_cnn", "resnet18_scratch_48"]
 
 
 def test_the_most_doubtful_labels_are_listed(row):
@@ -164,7 +172,7 @@ def test_a_saved_model_is_scored_again_with_the_same_result(row):
     assert len(pd.read_csv(out / "test_openings.csv")) == 4
 
 
-def test_with_imagenet_weights_at_hand_all_three_ways_run(tmp_path):
+def test_with_imagenet_weights_at_hand_all_ways_run(tmp_path):
     """The file has the right name, place and keys; its numbers are random, since nothing can be downloaded here."""
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -173,13 +181,15 @@ def test_with_imagenet_weights_at_hand_all_three_ways_run(tmp_path):
     settings = ["DATA=synthetic", "BUDGET=smoke", f"OUT={tmp_path}/out", "PARAMS=backbones=resnet18"]
     code, said = call("04", *settings, TORCH_HOME=str(tmp_path / "torch"))
     assert code == 0, said[-3000:]
-    assert "ImageNet's weights are loaded" in said and "frozen" in said and "fine-tuned" in said
+    assert "ImageNet's weights are loaded" in said and "not measured" not in said
     made = tmp_path / "out" / "04_transfer_learning"
-    began = {
-        way: paths.read_json(made / f"resnet18_{way}" / "metrics.json") for way in ("frozen", "fine_tuned", "scratch")
-    }
-    assert [each["pretrained"] for each in began.values()] == [True, True, False]
-    assert began["frozen"]["config"]["way"] == "frozen" and began["frozen"]["epochs_seen"] >= 3
+    ways = {way: paths.read_json(made / f"resnet18_{way}_48" / "metrics.json") for way in WAYS}
+    assert [each["pretrained"] for each in ways.values()] == [True, True, True, False]
+    trained = [each["trained_weights"] for each in ways.values()]
+    assert trained[0] == 512 * 7 + 7 < trained[1] < trained[2] == trained[3] == ways["scratch"]["weights"]
+    assert all(each["config"]["way"] == way for way, each in ways.items())
+    assert ways["whole"]["config"]["depth_decay"] < 1 == ways["scratch"]["config"]["depth_decay"]
+    assert paths.read_json(made / "metrics.json")["channels"]["chosen"] in (1, 3)
 
 
 def check_imbalance(study):

@@ -8,7 +8,12 @@ from captum.attr import LayerGradCam
 from fer_helpers import models
 from fer_helpers.grad_cam import grad_cam, watched
 
-NETWORKS = [("baseline", {}), ("transfer", {"backbone": "resnet18"}), ("transfer", {"backbone": "vgg16"})]
+NETWORKS = [
+    ("baseline", {}),
+    ("small_cnn", {}),
+    ("transfer", {"backbone": "resnet18"}),
+    ("transfer", {"backbone": "vgg16"}),
+]
 
 
 def made(architecture, arguments):
@@ -16,7 +21,7 @@ def made(architecture, arguments):
     return models.build(architecture, **arguments).eval()
 
 
-@pytest.mark.parametrize(("architecture", "arguments"), NETWORKS, ids=["baseline", "resnet18", "vgg16"])
+@pytest.mark.parametrize(("architecture", "arguments"), NETWORKS, ids=["baseline", "small_cnn", "resnet18", "vgg16"])
 def test_equal_to_captum(architecture, arguments):
     model = made(architecture, arguments)
     images = torch.randint(0, 256, (5, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

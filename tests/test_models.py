@@ -1,5 +1,6 @@
 """Networks, their files, and where ImageNet's weights come from."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_bad_model_files_are_told_apart(tmp_path):
     with pytest.raises(ValueError, match="not of this workbook"):
         models.load(path)
     card = {"architecture": "baseline", "arguments": {}, "emotions": EMOTIONS, "input": vars(models.Preprocess())}
-    safetensors.torch.save_file(models.build("head").state_dict(), path, metadata={"fer": json.dumps(card)})
+    safetensors.torch.save_file(models.build("top").state_dict(), path, metadata={"fer": json.dumps(card)})
     with pytest.raises(ValueError, match="weights of another network than 'baseline'"):
         models.load(path)
     safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata={"fer": json.dumps(card | {"architecture": "x"})})
@@ -136,6 +137,38 @@ def test_weights_in_the_cache_are_used(monkeypatch, tmp_path):
     assert model.pretrained and model.recipe["arguments"]["pretrained"] is True
     assert torch.equal(model.features[0].weight, source.conv1.weight)
     assert torch.equal(model.features[7][1].bn2.running_var, source.layer4[1].bn2.running_var)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
+def test_one_summed_channel_sees_what_three_equal_ones_see(backbone):
+    """Exactly, but near the border: there zeros stand for another grey."""
+    torch.manual_seed(0)
+    three = models.build("transfer", backbone=backbone, size=48)
+    with torch.no_grad():
+        for part in three.features.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.running_mean.normal_()
+    three.eval()
+    one = models.build("transfer", backbone=backbone, size=48, channels=1).eval()
+    part = copy.deepcopy(three.features)
+    models.summed(part)
+    one.features.load_state_dict(part.state_dict())
+    images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    seen = [net.features[:2](net.preprocess(images)) for net in (three, one)]
+    assert torch.allclose(*(each[..., 2:-2, 2:-2] for each in seen), atol=1e-4)
+    assert not torch.allclose(*seen, atol=1e-2)
+    assert models.weight_count(three) > models.weight_count(one)
+
+
+def test_pretrained_networks_may_take_one_channel(monkeypatch, tmp_path):
+    place = cache(monkeypatch, tmp_path)
+    torch.save(torchvision.models.resnet18().state_dict(), place)
+    model = models.pretrained("resnet18", channels=1)
+    assert model.preprocess.channels == 1 and model.recipe["arguments"]["channels"] == 1
+    models.save(model, tmp_path / "grey.safetensors")
+    again = models.load(tmp_path / "grey.safetensors")
+    images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    assert torch.allclose(models.probabilities(again, images), models.probabilities(model.eval(), images), atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", None])
