@@ -192,19 +192,19 @@ def differences(panels: dict):
     looks = {"decided": {"fmt": "o", "color": BLUE}, "not decided": {"fmt": "o", "color": "0.45", "mfc": "white"}}
     for axes, (measure, rows) in zip(np.atleast_1d(places), panels.items(), strict=True):
         axes.axvline(0, color="0.5", linestyle=":")
-        verdicts = ["decided" if low > 0 or high < 0 else "not decided" for _, (_, low, high, *_) in rows]
+        found = ["decided" if low > 0 or high < 0 else "not decided" for _, (_, low, high, *_) in rows]
         for verdict, look in looks.items():
             mine = [
-                (arm, {verdict: gain} if verdict == of else {}) for (arm, gain), of in zip(rows, verdicts, strict=True)
+                (arm, {verdict: gain} if verdict == of else {}) for (arm, gain), of in zip(rows, found, strict=True)
             ]
             _points(axes, mine, f"{measure} (points)", markersize=9, **look)
     keys = [
         plt.Line2D([], [], marker="o", markersize=9, label=verdict, color=look["color"], mfc=look.get("mfc"))
         for verdict, look in looks.items()
     ]
-    seeds = plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")
-    several = any(len(gain) > 3 for rows in panels.values() for _, gain in rows)
-    figure.legend(handles=[*keys, *[seeds] * several], loc="outside lower right", ncols=3, fontsize=9.5)
+    if any(len(gain) > 3 for rows in panels.values() for _, gain in rows):
+        keys += [plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")]
+    figure.legend(handles=keys, loc="outside lower right", ncols=3, fontsize=9.5)
     return figure
 
 
@@ -226,20 +226,17 @@ def intervals(rows: list, *, xlabel: str, line: tuple | None = None):
 def scatter(points: list, *, xlabel: str, ylabel: str):
     """Named points. points: dicts with x, y, name, group (colour), shape (marker) and hollow (True draws it open)."""
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
-    groups, shapes = (list(dict.fromkeys(point[key] for point in points)) for key in ("group", "shape"))
-    colours = dict(zip(groups, sns.color_palette("colorblind"), strict=False))
-    markers = dict(zip(shapes, "osD^v", strict=False))
+    colours = dict(zip(dict.fromkeys(each["group"] for each in points), sns.color_palette("colorblind"), strict=False))
+    markers = dict(zip(dict.fromkeys(each["shape"] for each in points), "osD^v", strict=False))
     for point in points:
         look = {"marker": markers[point["shape"]], "color": colours[point["group"]], "markeredgewidth": 2, "ls": ""}
         axes.plot(
             point["x"], point["y"], markersize=9, zorder=3, mfc="none" if point["hollow"] else look["color"], **look
         )
         axes.annotate(point["name"], (point["x"], point["y"]), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
-    looks = {name: ("o", colour) for name, colour in colours.items()} | {
-        name: (mark, "0.5") for name, mark in markers.items()
-    }
-    key = [plt.Line2D([], [], ls="", marker=mark, color=colour, label=name) for name, (mark, colour) in looks.items()]
-    figure.legend(handles=key, loc="outside lower right", ncols=4, fontsize=9)
+    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
+    looks += [{"marker": marker, "color": "0.5", "label": name} for name, marker in markers.items()]
+    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside lower right", ncols=4)
     axes.margins(0.25)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid()
