@@ -72,8 +72,8 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
 
     heats: (N, H, W) in [0, 1], laid over the pictures. grey: scale from 0 to 255; False fits it to each picture.
     """
-    rows = max(1, -(-len(images) // columns))
-    tall = 1.45 if titles is not None and any(titles[columns:]) else 1.28  # inches a row, with or without its titles
+    rows, titles = max(1, -(-len(images) // columns)), titles or []
+    tall = 1.45 if any(titles[columns:]) else 1.28  # inches a row, with or without its titles
     figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
     for place in axes.flat:
         place.set_axis_off()
@@ -87,7 +87,7 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
             place.imshow(np.asarray(heats[k]), cmap="inferno", alpha=0.5, vmin=0, vmax=1)
         edge = edges[k] if edges is not None else None
         place.spines[:].set(visible=edge is not None, color=edge, linewidth=3)
-        if titles is not None:
+        if titles:
             place.set_title(titles[k], fontsize=8.5, color=edge or "black", pad=3)
     return figure
 
@@ -114,15 +114,13 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
     along: (xlabel, name -> (E,) places), to draw over something else, like the time at which each epoch ended.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
-    for (name, values), style in zip(series.items(), ("-", "--", ":", "-."), strict=False):
+    for (name, values), style in zip(series.items(), ("-", "--", ":", "-.", (0, (5, 1))), strict=False):
         values = np.asarray(values) * (100 if percent else 1)
         places = along[1][name] if along else np.arange(1, len(values) + 1)
         axes.plot(places, values, style, marker=".", label=name, linewidth=2)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
-        axes.annotate(
-            f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), fontsize=9, color="0.35", ha="right", va="bottom"
-        )
+        axes.annotate(f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), size=9, color="0.35", ha="right", va="bottom")
     axes.set(xlabel=along[0] if along else "epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=not along, min_n_ticks=1))
     axes.grid()
