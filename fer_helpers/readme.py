@@ -19,6 +19,7 @@ def blocks() -> dict[str, str]:
         "cleaning": cleaning_lines(),
         "price": price_lines(),
         "imbalance": imbalance_lines(),
+        "claims": claims_line(),
         "badges": badges(),
         "times": times_line(),
         "speed": measured.speed_lines(),
@@ -142,6 +143,27 @@ def imbalance_lines() -> str:
         f"\n\nThe baseline, {found['config']['epochs']} epochs, {found['run']['seeds']} seeds an arm, judged on "
         f"{faces['val']:,} faces of val, {faces['val_disgust']} of disgust ({faces['train_disgust']} to learn from); "
         f"remedies as points against nothing. By the rule that was fixed beforehand the default is **{default}**."
+    )
+
+
+def claims_line() -> str:
+    """What became of the claims about where the network looks, in notebook 05."""
+    found = paths.read_json(paths.REFERENCE / "05_grad_cam" / "metrics.json")
+    claims, seeds = found["claims"][found["model"]], list(found["seeds"].values())
+    verdicts = [each["verdict"] for each in claims.values()]
+    told = ", ".join(f"the {each['region']} for *{emotion}*: {each['verdict']}" for emotion, each in claims.items())
+    better = [
+        other
+        for other, each in found["grad_cam_better_by"].items()
+        if {one["verdict"] for one in each.values()} == {"above zero"}
+    ]
+    agree = f" The maps of one face from two seeds correlate by {seeds[0]:.2f} (median)." if seeds else ""
+    return (
+        f"**Where does it look?** Projects read from a few Grad-CAM maps that the network looks at the mouth for happy and "
+        f"sad, at the eyes for surprise and fear, at the whole face for neutral. On all {found['maps']['faces']:,} "
+        f"PrivateTest faces {verdicts.count('holds')} of {len(verdicts)} of these hold for the "
+        f"{found['model'].replace('_', ' ')} ({told}). Its maps name the pixels that matter decidedly better than: "
+        f"{', '.join(better) or 'nothing that they were compared with'}.{agree}"
     )
 
 
