@@ -159,8 +159,8 @@ def claims_line() -> str:
     ]
     agree = f" The maps of one face from two seeds correlate by {seeds[0]:.2f} (median)." if seeds else ""
     return (
-        f"**Where does it look?** Projects read from a few Grad-CAM maps that the network looks at the mouth for happy and "
-        f"sad, at the eyes for surprise and fear, at the whole face for neutral. On all {found['maps']['faces']:,} "
+        f"**Where does it look?** Projects read from a few Grad-CAM maps that the network looks at the mouth for happy "
+        f"and sad, at the eyes for surprise and fear, at the whole face for neutral. On all {found['maps']['faces']:,} "
         f"PrivateTest faces {verdicts.count('holds')} of {len(verdicts)} of these hold for the "
         f"{found['model'].replace('_', ' ')} ({told}). Its maps name the pixels that matter decidedly better than: "
         f"{', '.join(better) or 'nothing that they were compared with'}.{agree}"
