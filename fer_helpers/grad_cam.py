@@ -13,22 +13,32 @@ from torch import nn
 
 
 @contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """The network in eval mode; every part's own mode goes back, also after an error."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in modes:
+            part.training = was_training
+
+
+@contextmanager
 def watched(model: nn.Module, layer: nn.Module) -> Iterator[dict]:
     """Yield a dict that will hold the layer's output as `maps`; hooks and modes go back, also after an error."""
-    kept, modes = {}, [(part, part.training) for part in model.modules()]
+    kept = {}
 
     def keep(_module, _inputs, maps):  # maps: (N, C, h, w)
         kept["maps"] = maps if maps.requires_grad else maps.requires_grad_()
         return maps.clone()  # a later in-place ReLU must not change what was kept
 
     handle = layer.register_forward_hook(keep)
-    model.eval()
     try:
-        yield kept
+        with evaluated(model):
+            yield kept
     finally:
         handle.remove()
-        for part, was_training in modes:
-            part.training = was_training
 
 
 def coarse_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, layer: nn.Module | None = None):
@@ -74,13 +84,10 @@ def last_layer(model: nn.Module, image: torch.Tensor, least: int) -> nn.Module:
             wide.append(part)
 
     handles = [part.register_forward_hook(look) for part in model.modules() if not list(part.children())]
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluated(model), torch.no_grad():
             model(model.preprocess(image))
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     if not wide:

@@ -1,6 +1,7 @@
 """The machine under a training: budget, device, precision, and the run card that says what it was."""
 
 import copy
+import os
 import platform
 import subprocess
 import time
@@ -93,6 +94,13 @@ def compiled(model: nn.Module, sample: tuple, precision: str, steps: int) -> Cal
     spent = time.perf_counter() - start  # the compiler keeps what it made, but may need as long again
     saved = (seconds["plain"] - seconds["compiled"]) / TIMED_STEPS * steps
     return torch.compile(model) if saved > spent else model
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory that the device has, free or not."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else int(8e9)  # Windows
 
 
 @contextmanager

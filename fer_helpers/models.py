@@ -33,8 +33,10 @@ def probabilities(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     images: (N, 48, 48) uint8 on the model's device, or what else its `preprocess` takes. returns: (N, 7) float32.
     """
     faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
-    both = [model(view).float().softmax(1) for view in (faces, faces.flip(-1))]
-    return (both[0] + both[1]) / 2
+    answer = model(faces).float().softmax(1)
+    if not getattr(model.preprocess, "mirrored", True):
+        return answer
+    return (answer + model(faces.flip(-1)).float().softmax(1)) / 2
 
 
 def weight_count(model: nn.Module) -> int:

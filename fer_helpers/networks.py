@@ -208,7 +208,9 @@ class Top(nn.Module):
 
 
 class Maps(nn.Module):
-    """In place of `Preprocess`: stored feature maps are only widened to float32."""
+    """In place of `Preprocess`: stored feature maps are only widened to float32, and have no mirror image."""
+
+    mirrored = False
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return maps.float()

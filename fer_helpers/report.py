@@ -34,6 +34,7 @@ KEPT = (
     "price.png",
     "runs.csv",
     "grids.png",
+    "boxes.png",
     "class_average.png",
     "regions.png",
     "deletion.png",

@@ -96,9 +96,14 @@ def settings(cfg, augment=None, **more) -> dict:
 
 
 def recipe_of(config: dict) -> tuple[TrainConfig, Augment | None]:
-    """The settings and the augmentation that `settings` stored; what it stored beside them is left out."""
-    told = {field.name: config[field.name] for field in fields(TrainConfig)}
-    return TrainConfig(**told), Augment(**config["augment"]) if config["augment"] else None
+    """The settings and the augmentation that `settings` stored; what is missing there, or unknown here, is left out."""
+    told = {field.name: config[field.name] for field in fields(TrainConfig) if field.name in config}
+    change = {
+        field.name: config["augment"][field.name]
+        for field in fields(Augment)
+        if field.name in (config["augment"] or {})
+    }
+    return TrainConfig(**told), Augment(**change) if change else None
 
 
 def all_metrics(out_root) -> tuple[list, list]:

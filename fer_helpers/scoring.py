@@ -113,7 +113,9 @@ def paired_difference(right_a: np.ndarray, right_b: np.ndarray, *, seed: int = 0
     return {"difference": round(float(gain.mean()), 4), "ci95": interval, "p": p, "verdict": verdict}
 
 
-def crossed(values: np.ndarray, part, other=None, *, together=None, seed: int = 0, resamples: int = 2000) -> dict:
+def crossed(
+    values: np.ndarray, part, other=None, *, together=None, among: int = 1, seed: int = 0, resamples: int = 2000
+) -> dict:
     """Mean over seeds and the faces of `part`, less that of `other`'s faces, with a 95 % interval over seeds and faces.
 
     values: (S, N), of each seed and face: right or wrong, or the difference of two arms. part, other: (N,) bool, no
@@ -121,8 +123,9 @@ def crossed(values: np.ndarray, part, other=None, *, together=None, seed: int = 
     The pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", 2007): seeds and faces are drawn with replacement,
     independently, and every drawn face is met under every drawn seed; percentiles of the means. Of S seeds S - 1 are
     drawn, since S would show only (S - 1) / S of their variance (Rao and Wu, 1988). Still, a handful of seeds tells
-    their spread only coarsely.
-    returns: mean, ci95, `each` (the value of every seed) and verdict: above zero, below zero, not decided.
+    their spread only coarsely. among: of so many comparisons, which share the 5 % chance of an error (Bonferroni).
+    returns: mean, ci95, `each` (the value of every seed) and verdict: above zero, below zero, not decided; with
+    several comparisons also verdict_shared, by the wider interval of the shared error.
     """
     values, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
     seeds = len(values)
@@ -144,7 +147,8 @@ def crossed(values: np.ndarray, part, other=None, *, together=None, seed: int = 
         each += sign * values[:, which].mean(axis=1)
     interval, verdict = _decided(drawn)
     mean, each = round(float(each.mean()), 4), [round(float(one), 4) for one in each]
-    return {"mean": mean, "ci95": interval, "each": each, "verdict": verdict}
+    found = {"mean": mean, "ci95": interval, "each": each, "verdict": verdict}
+    return found | {"verdict_shared": _decided(drawn, 0.05 / among)[1]} if among > 1 else found
 
 
 def _decided(drawn: np.ndarray, error: float = 0.05) -> tuple[list, str]:

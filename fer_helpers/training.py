@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 
 from fer_helpers import checkpoints, machine, models, paths
 from fer_helpers.faces import Faces, batches
-from fer_helpers.recipe import TrainConfig, make_average, make_loss, make_optimiser, make_schedule, mixed
+from fer_helpers.recipe import TrainConfig, make_average, make_loss, make_optimiser, make_schedule, mixed, sized
 
 
 @dataclass
@@ -71,7 +71,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
             faces = model.preprocess(images)  # (B, 48, 48) uint8 -> (B, C, size, size) float
             if augment is not None:
                 faces = augment(faces, draws, labels)
-            faces, targets = mixed(faces, labels, cfg.mixup)
+            faces, targets = mixed(sized(faces, cfg, len(history)), labels, cfg.mixup)
             with machine.numbers(precision, device):
                 logits = forward(faces.contiguous(memory_format=torch.channels_last))
                 loss = loss_of(logits, targets)
@@ -174,21 +174,3 @@ def open_test(model: nn.Module, people: Faces, *, stage: str, name: str, out_roo
     opening |= {"test_faces": int((people.split == "test").sum()), "commit": machine.commit()}
     paths.add_line(paths.ROOT / out_root / "test_openings.csv", opening)
     return _probabilities(model, people).numpy()
-
-
-@torch.inference_mode()
-def trunk_features(model, people: Faces, count: int, *, change=None, seed: int = 0, precision="float32") -> Faces:
-    """The faces with what a frozen Transfer's trunk makes of them, (N, C, h, w) float16, in place of their images.
-
-    count: stages that will learn, see Transfer.trunk. change: an augmentation, for a further view to learn from.
-    """
-    refuse_test(people)
-    model.eval()
-    device = people.images.device
-    draws, parts = torch.Generator(device).manual_seed(seed), []
-    with machine.numbers(precision, device):
-        for images, labels in batches(people, 256):
-            faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
-            faces = change(faces, draws, labels) if change else faces
-            parts.append(model.trunk(faces, count).half())
-    return replace(people, images=torch.cat(parts))

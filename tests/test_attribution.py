@@ -32,48 +32,80 @@ def test_density_is_share_of_weight_over_share_of_area():
     assert attribution.densities(one_box("mouth", 2), still)[0, 3] == pytest.approx(0.8 * 48 * 48 / 230), "8 of 10 rows"
 
 
+def noise(count, seed=0):
+    return np.random.default_rng(seed).random((count, 48, 48)).astype(np.float32)
+
+
 def test_a_claim_holds_fails_or_stays_open():
-    still, rng = attribution.regions(), np.random.default_rng(0)
-    alone, centre = np.arange(60), attribution.densities(attribution.blob(), still)[0]
-    noise = rng.random((60, 48, 48)).astype(np.float32)
-    fresh = attribution.densities(noise, still)
-
-    def claimed(maps, region):
-        return attribution.verdict(
-            [attribution.leads(attribution.densities(maps, still), fresh, centre, region)], alone
-        )
-
-    at_the_mouth = claimed(noise + 20 * one_box("mouth"), "mouth")
+    alone, fresh = np.arange(60), np.stack([noise(60, seed) for seed in (1, 2)])
+    at_the_mouth = attribution.claim(noise(60) + 20 * one_box("mouth"), fresh, "mouth", alone)
     assert at_the_mouth["verdict"] == "holds" and not at_the_mouth["unmet"]
-    elsewhere = claimed(noise + 20 * one_box("mouth"), "eyes")
+    elsewhere = attribution.claim(noise(60) + 20 * one_box("mouth"), fresh, "eyes", alone)
     assert elsewhere["verdict"] == "doesn't" and "above the mouth" in elsewhere["unmet"]
     assert elsewhere["found"]["above the mouth"]["ci95"][1] < 0
-    both = noise.copy()
-    both[::2] += 20 * one_box("mouth")
-    both[1::2] += 20 * one_box("nose") * 180 / 230 * 230 / 180  # every other face: neither region leads
-    open_end = claimed(both, "mouth")
-    assert open_end["unmet"] == ["above the nose"] and open_end["found"]["above the eyes"]["verdict"] == "above zero"
-    empty = claimed(np.zeros((60, 48, 48), np.float32), "mouth")
+    either = noise(60)
+    either[::2] += 20 * one_box("mouth")
+    either[1::2] += 20 * one_box("eyes") * 230 / 198  # as much weight at the eyes of every other face
+    either = attribution.claim(either, fresh, "mouth", alone)
+    assert either["verdict"] == "not decided" and either["found"]["above the nose"]["verdict"] == "above zero"
+    empty = attribution.claim(np.zeros((60, 48, 48), np.float32), fresh, "mouth", alone)
     assert empty["verdict"] == "not decided" and len(empty["unmet"]) == 7
+
+
+def test_a_control_keeps_a_claim_from_holding_but_refutes_nothing():
+    alone, mouth = np.arange(60), noise(60) + 20 * one_box("mouth")
+    as_random = attribution.claim(mouth, np.stack([mouth + 5 * one_box("mouth")] * 2), "mouth", alone)
+    assert as_random["verdict"] == "not decided" and as_random["unmet"] == ["above random weights"]
+    empty = attribution.claim(mouth, np.zeros((2, 60, 48, 48), np.float32), "mouth", alone)
+    assert empty["verdict"] == "holds", "a random network without maps favours no place"
 
 
 def test_a_claim_must_hold_wherever_the_regions_are_placed_but_is_refuted_where_they_are_drawn():
     ones, alone = np.ones(50), np.arange(50)
     wobbling = np.where(np.arange(50) % 2, 1.0, -1.0)
-    told = [
-        attribution.verdict([{"c": first}, {"c": other}], alone) for first, other in ((ones, ones), (ones, wobbling))
-    ]
-    assert [each["verdict"] for each in told] == ["holds", "not decided"]
-    assert attribution.verdict([{"c": ones}, {"c": -ones}], alone)["verdict"] == "not decided"
-    assert attribution.verdict([{"c": -ones}, {"c": ones}], alone)["verdict"] == "doesn't"
+
+    def told(*placements):
+        return attribution.verdict([{"c": each} for each in placements], alone)["verdict"]
+
+    assert told(ones, ones) == "holds" and told(ones, wobbling) == told(ones, -ones) == "not decided"
+    assert told(-ones, ones) == "doesn't"
 
 
-def test_the_whole_face_is_meant_by_an_even_map():
-    flat = np.ones((40, 5)) + np.random.default_rng(0).normal(0, 0.05, (40, 5))
-    assert attribution.verdict([attribution.even(flat)], np.arange(40))["verdict"] == "holds"
-    flat[:, 3] *= 2
-    found = attribution.verdict([attribution.even(flat)], np.arange(40))
-    assert found["verdict"] == "doesn't" and "mouth not too dense" in found["unmet"]
+def test_the_more_conditions_the_more_it_takes_to_refute():
+    alone, rng = np.arange(100), np.random.default_rng(0)
+    low = rng.normal(0, 1, 100)
+    low += -low.mean() - 0.21  # about two standard errors below zero
+    few = attribution.verdict([{"c": low}], alone)
+    many = attribution.verdict([{f"c{k}": low for k in range(20)}], alone)
+    assert (few["verdict"], many["verdict"]) == ("doesn't", "not decided")
+
+
+def test_the_whole_face_is_meant_by_an_even_map_of_the_face():
+    alone, fresh, face = np.arange(40), np.stack([noise(40)]) + 3 * one_box("nose"), noise(40) + 5
+    everywhere = attribution.claim(face, fresh, "whole face", alone)
+    assert everywhere["unmet"] == ["face above the surround"], "a flat map is about no face"
+    inside = face * np.where(attribution.regions()[-1], 0.2, 1.0)
+    moved = attribution.claim(inside, fresh, "whole face", alone)
+    assert moved["found"]["face above the surround"]["verdict"] == "above zero"
+    still = attribution.verdict([each_condition(inside, fresh)], alone)
+    assert still["verdict"] == "holds"
+    tilted = attribution.claim(inside + 9 * one_box("mouth"), fresh, "whole face", alone)
+    assert tilted["verdict"] == "doesn't" and "mouth not too dense" in tilted["unmet"]
+
+
+def each_condition(maps, fresh):
+    """The conditions of the whole face with the regions as drawn."""
+    still = attribution.regions()
+    random = np.stack([attribution.densities(each, still) for each in fresh])
+    return attribution.even(
+        attribution.densities(maps, still), random, attribution.densities(attribution.blob(), still)[0]
+    )
+
+
+def test_partners_give_the_same_answer():
+    answers = np.array([3, 1, 3, 3, 5, 1])
+    found = attribution.partners(answers)
+    assert found.tolist() == [3, 5, 0, 2, -1, 1]
 
 
 class Corner(nn.Module):
@@ -101,6 +133,14 @@ def test_erasing_finds_the_pixels_that_matter():
     bad_deleted, bad_inserted = attribution.erasing(Corner(), images, [3] * 5, 1 - good, steps=36)
     assert bad_deleted[:, :36] == pytest.approx(np.repeat(deleted[:, :1], 36, axis=1)), "they are taken last"
     assert bad_inserted.mean() < inserted.mean()
+
+
+def test_equal_heat_is_erased_by_lot_not_from_the_top():
+    images = torch.full((20, 48, 48), 0, dtype=torch.uint8)
+    images[:, 20:28, 20:28] = 255
+    deleted, _ = attribution.erasing(Corner(), images, [3] * 20, np.zeros((20, 48, 48), np.float32), steps=4)
+    drop = deleted[:, :-1] - deleted[:, 1:]
+    assert (drop.mean(axis=0) > 0.02).all(), "every quarter of the pixels holds some that matter"
 
 
 def test_blurring_keeps_the_mean_and_takes_the_detail():

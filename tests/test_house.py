@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "results": "augment faces machine models paths recipe scoring training",
     "grad_cam": "",
     "attribution": "grad_cam models scoring",
+    "transfer": "faces machine models training",
     "predict": "faces models",
     "plots": "faces",
     "environment": "",
@@ -198,7 +199,7 @@ def test_it_ends_with_exercises(book):
 def test_what_it_reads_is_declared(book):
     path, content = book
     text = "\n".join(cell.source for cell in code(content.cells))
-    for stage, name in re.findall(r'need\("(\w+)", "([\w.]+)"', text):
+    for stage, name in re.findall(r'need\("(\w+)", "([\w./]+)"', text):
         assert f"{stage}/{name}" in content.metadata.fer.reads
     if "cleaning.read" in text and path.stem[:2] != "02":
         assert "02_cleaning/manifest.csv" in content.metadata.fer.reads

@@ -40,6 +40,7 @@ def kept(tmp_path, monkeypatch):
         card["cleaned"] = {"manifest": cleaning.digest(table)}
         paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card})
         (out / "test_openings.csv").write_text("when\n")
+        (out / report.GIVEN_AWAY).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(model, out / report.GIVEN_AWAY)
     return tmp_path, folder
 

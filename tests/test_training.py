@@ -179,58 +179,6 @@ def test_timing_the_precision_leaves_model_and_random_state_alone(sets):
     assert torch.equal(state, torch.get_rng_state()) and all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("backbone", "count", "shape"),
-    [("resnet18", 0, (512, 1, 1)), ("resnet18", 1, (256, 3, 3)), ("vgg16", 1, (512, 3, 3))],
-)
-def test_stored_maps_stand_in_for_images(sets, backbone, count, shape):
-    model, people = models.build("transfer", backbone=backbone), sets[1].select(range(6))
-    made = training.trunk_features(model, people, count)
-    assert made.images.shape == (6, *shape) and made.images.dtype == torch.float16
-    assert list(made.names) == list(people.names) and torch.equal(made.labels, people.labels)
-    top = models.build("top", backbone=backbone, count=count).take(model).eval()
-    with torch.inference_mode():
-        direct = model.eval()(model.preprocess(people.images))
-        assert torch.allclose(top(top.preprocess(made.images)), direct, atol=1e-2), "but for the rounding to float16"
-    flipped = training.trunk_features(model, people, count, change=lambda faces, *_: faces.flip(-1))
-    mirrored = training.trunk_features(model, replace(people, images=people.images.flip(-1)), count)
-    assert torch.allclose(flipped.images.float(), mirrored.images.float(), atol=1e-2)
-
-
-def test_what_the_top_learns_goes_back_into_the_network(sets):
-    model = models.build("transfer").open(1)
-    features = [training.trunk_features(model, people, 1) for people in sets]
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    top = models.build("top", count=1).take(model)
-    training.fit(top, *features, recipe.TrainConfig(epochs=1, precision="float32"), log=lambda line: None)
-    top.give(model)
-    changed = {
-        name.rsplit(".", 1)[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])
-    }
-    assert "head" in changed and {name.split(".")[1] for name in changed - {"head"}} == {"7"}, "the last stage alone"
-
-
-@pytest.mark.parametrize("count", [0, 1, 5])
-def test_frozen_layers_stay_frozen_batch_norm_too(sets, count):
-    train, val = sets
-    torch.manual_seed(0)
-    model = models.build("transfer").open(count)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    training.fit(
-        model, train.select(range(64)), val, recipe.TrainConfig(epochs=1, precision="float32"), log=lambda line: None
-    )
-    after = model.state_dict()
-    frozen = [
-        name for name in before if name.startswith("features") and int(name.split(".")[1]) < (8, 7, 7, 6, 5, 0)[count]
-    ]
-    assert all(torch.equal(before[name], after[name]) for name in frozen), (
-        "weights, and means and variances of batch norm"
-    )
-    moved = [name for name in before if name not in frozen and "running_mean" in name]
-    assert not any(torch.equal(before[name], after[name]) for name in moved) and (moved or not count)
-    assert not torch.equal(before["head.weight"], after["head.weight"])
-
-
 def test_earlier_stages_learn_at_lower_rates():
     model = models.build("transfer")
     optimiser = recipe.make_optimiser(model, recipe.TrainConfig(peak_lr=1.0, depth_decay=0.5))
@@ -242,6 +190,8 @@ def test_earlier_stages_learn_at_lower_rates():
     assert [rate / begun[-1] for rate in begun] == pytest.approx(rates), "the schedule keeps the proportions"
     only = recipe.make_optimiser(model.open(1), recipe.TrainConfig(peak_lr=1.0, depth_decay=0.5))
     assert [group["lr"] for group in only.param_groups] == [0.5, 1]
+    with pytest.raises(ValueError, match="needs a network with a list of stages"):
+        recipe.make_optimiser(models.build("small_cnn"), recipe.TrainConfig(depth_decay=0.5))
 
 
 def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
