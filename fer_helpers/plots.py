@@ -117,7 +117,7 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
     for (name, values), style in zip(series.items(), ("-", "--", ":", "-.", (0, (5, 1))), strict=False):
         values = np.asarray(values) * (100 if percent else 1)
         places = along[1][name] if along else np.arange(1, len(values) + 1)
-        axes.plot(places, values, style, marker=".", label=name, linewidth=2)
+        axes.plot(places, values, linestyle=style, marker=".", label=name, linewidth=2)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
         axes.annotate(f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), size=9, color="0.35", ha="right", va="bottom")
