@@ -39,9 +39,17 @@ class Recipe:
 
 
 FOUR_LAYER = Goal("test_7178", 0.6505, minutes=10)  # a public four-layer CNN's best of 50 epochs, picked on test
-# As notebook 03 trains its small CNN: rates and augmentation were tried on val, 16 epochs fit into ten minutes
+# As notebook 03 trains its small CNN, but every face counts alike: accuracy alone is the goal. Rates, augmentation and
+# sizes were tried on val; 22 epochs fit into ten minutes
 SMALL = TrainConfig(
-    epochs=16, peak_lr=0.1, weight_decay=5e-4, optimiser="sgd", label_smoothing=0.1, averaging=0.998, keep="last"
+    epochs=22,
+    peak_lr=0.1,
+    weight_decay=1e-3,
+    optimiser="sgd",
+    small_share=0.6,
+    label_smoothing=0.1,
+    averaging=0.998,
+    keep="last",
 )
 RECIPE = Recipe("small_cnn", FOUR_LAYER, SMALL, Augment(degrees=10, shift=0.08, scale=0.1, contrast=0.2))
 
