@@ -1,5 +1,6 @@
 """The kept reference: what a run replaces, and what it leaves as it was."""
 
+import json
 import re
 import shutil
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import cleaning, paths, readme, report, synthetic
+from fer_helpers import augment, cleaning, paths, readme, recipe, report, results, synthetic
 
 
 @pytest.fixture
@@ -109,3 +110,12 @@ def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, ca
     Image.fromarray(255 - people.images.numpy()[0]).save(tmp_path / "fer2013" / removed.name.iloc[0])
     with pytest.raises(AssertionError, match="isn't the image that was meant"):
         exec(snippet, {})
+
+
+def test_a_training_can_be_repeated_from_what_was_stored():
+    cfg, change = recipe.TrainConfig(epochs=3, optimiser="sgd", averaging=0.9), augment.Augment(degrees=3)
+    stored = json.loads(json.dumps(results.settings(cfg, change, dropout=0.5)))
+    assert results.recipe_of(stored) == (cfg, change)
+    assert results.recipe_of(results.settings(cfg)) == (cfg, None)
+    older = {name: value for name, value in stored.items() if name != "averaging"}
+    assert results.recipe_of(older)[0] == recipe.TrainConfig(epochs=3, optimiser="sgd"), "a setting that came later"

@@ -91,6 +91,13 @@ def test_crossed_is_exact_where_nothing_varies():
         scoring.crossed(values, part, np.zeros(8, bool))
 
 
+def test_a_shared_error_decides_less():
+    gain = np.random.default_rng(3).normal(0.1, 1, (1, 500))
+    alone, among = (scoring.crossed(gain - gain.mean() + 0.1, np.full(500, True), among=k) for k in (1, 20))
+    assert alone["verdict"] == among["verdict"] == "above zero" and "verdict_shared" not in alone
+    assert among["verdict_shared"] == "not decided" and among["ci95"] == alone["ci95"]
+
+
 def test_crossed_is_the_bootstrap_of_faces_or_of_seeds_where_the_other_does_not_vary():
     gain = np.random.default_rng(0).integers(-1, 2, 2000)
     alike = np.tile(gain, (3, 1))  # every seed is right on the same faces

@@ -194,6 +194,19 @@ def test_earlier_stages_learn_at_lower_rates():
         recipe.make_optimiser(models.build("small_cnn"), recipe.TrainConfig(depth_decay=0.5))
 
 
+def test_the_first_epochs_may_see_smaller_faces(sets):
+    """Two of four epochs at 32×32, two thirds of the side; val is always scored at 48×48."""
+    sides, model = [], models.build("small_cnn")
+    model.register_forward_pre_hook(lambda module, given: sides.append((module.training, given[0].shape[-1])))
+    cfg = recipe.TrainConfig(epochs=4, batch_size=512, small_share=0.5, precision="float32")
+    training.fit(model, *sets, cfg, log=lambda line: None)
+    assert [side for learning, side in sides if learning] == [32, 32, 48, 48]
+    assert {side for learning, side in sides if not learning} == {48}
+    faces = torch.rand(2, 1, 48, 48)
+    assert recipe.sized(faces, recipe.TrainConfig(), 0) is faces
+    assert (recipe.sized(torch.ones(2, 1, 48, 48), cfg, 1) - 1).abs().max() < 1e-6
+
+
 def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
     layer = torch.nn.Linear(1, 1, bias=False)
     averaged = recipe.make_average(layer, 0.9)
