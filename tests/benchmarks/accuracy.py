@@ -44,7 +44,7 @@ FOUR_LAYER = Goal("test_7178", 0.6505, minutes=10)  # a public four-layer CNN's 
 SMALL = TrainConfig(
     epochs=22,
     peak_lr=0.1,
-    weight_decay=1e-3,
+    weight_decay=5e-4,
     optimiser="sgd",
     small_share=0.6,
     label_smoothing=0.1,
