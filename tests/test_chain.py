@@ -33,7 +33,7 @@ WRITTEN = {
     "05_grad_cam": [
         *(
             f"{name}.png"
-            for name in ("grids", "grad_cam", "class_average", "regions", "deletion", "faithful", "sanity", "seeds")
+            for name in ("grids", "grad_cam", "class_average", "regions", "deletion", "faithful", "sanity")
         ),
         *("second_seed.safetensors", "metrics.json"),
     ],
@@ -77,6 +77,9 @@ def test_every_stage_leaves_what_the_design_names(row):
         f"{stage}/{name}" for stage, names in WRITTEN.items() for name in names if not (out / stage / name).exists()
     ]
     assert not missing
+    seen = paths.read_json(out / "05_grad_cam" / "metrics.json")
+    assert (out / "05_grad_cam" / "seeds.png").exists() == bool(seen["seeds"]), "no map, no figure"
+    assert {"small_cnn", "baseline", "resnet18_scratch_48", "second seed"} < set(seen["claims"])
     assert all((out / stage / f"{stage}.ipynb").exists() for stage in WRITTEN), "executed notebooks are kept"
 
 
