@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer_helpers import models, scoring
+from fer_helpers.faces import SIDE
 from fer_helpers.grad_cam import enlarged
 
-SIDE = 48
 # Rows and columns of faces framed as FER-2013 frames them, read off the mean face of Training before any map was seen
 BOXES = {
     "brows": (slice(9, 15), slice(8, 41)),

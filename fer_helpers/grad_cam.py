@@ -52,7 +52,7 @@ def coarse_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *
     return F.relu((channel * maps).sum(dim=1)).float()
 
 
-def enlarged(heats: torch.Tensor, side: int = 48) -> torch.Tensor:
+def enlarged(heats: torch.Tensor, side: int) -> torch.Tensor:
     """(N, h, w) heat maps, bilinearly enlarged to (N, side, side), each scaled to a peak of 1; an empty one stays 0."""
     heats = F.interpolate(heats[:, None], size=(side, side), mode="bilinear", align_corners=False).squeeze(1)
     return heats / heats.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)

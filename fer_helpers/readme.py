@@ -163,7 +163,7 @@ def claims_line() -> str:
         f"and sad, at the eyes for surprise and fear, at the whole face for neutral. On all {found['maps']['faces']:,} "
         f"PrivateTest faces {verdicts.count('holds')} of {len(verdicts)} of these hold for the "
         f"{found['model'].replace('_', ' ')} ({told}). Its maps name the pixels that matter decidedly better than: "
-        f"{', '.join(better) or 'nothing that they were compared with'}.{agree}"
+        f"{'; '.join(better) or 'nothing that they were compared with'}.{agree}"
     )
 
 

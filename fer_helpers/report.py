@@ -106,7 +106,7 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     before = paths.read_json(times)["seconds"] if times.exists() else {}
     fresh = {name: time for name, time in seconds.items() if time >= trained_for(out_root / name)}
     paths.write_json(times, {"seconds": dict(sorted({**before, **fresh}.items()))})
-    for name in [name for name in (GIVEN_AWAY, SECOND) if (out_root / name).exists()]:
+    for name in (GIVEN_AWAY, *[SECOND] * (out_root / SECOND).exists()):  # 05 may be asked to train no second one
         network = models.load(out_root / name)
         models.save(network, paths.REFERENCE / name, half=True, metrics=network.card["metrics"])
     readme.write()

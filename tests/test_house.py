@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "studies": "clusters faces runs",
     "results": "augment faces machine models paths recipe scoring training",
     "grad_cam": "",
-    "attribution": "grad_cam models scoring",
+    "attribution": "faces grad_cam models scoring",
     "transfer": "faces machine models training",
     "predict": "faces models",
     "plots": "faces",
