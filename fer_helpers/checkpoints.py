@@ -25,12 +25,12 @@ def code_hash(names=CODE) -> str:
 LOADED = code_hash()  # now, as these modules are loaded: a file that is edited later changes nothing in this process
 
 
-def key(model, train, val, cfg, augment) -> str:
-    """One training by its code, network, first weights, settings and faces: equal only if it would go the same way."""
+def key(model, train, val, cfg, augment, teacher=None) -> str:
+    """One training by code, network, first weights, teacher, settings and faces: equal if it would go the same way."""
     digest = hashlib.sha256(LOADED.encode())
     settings = {"recipe": model.recipe, "config": asdict(cfg), "augment": augment and asdict(augment)}
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    for tensor in model.state_dict().values():
+    for tensor in [*model.state_dict().values(), *(teacher.state_dict().values() if teacher else ())]:
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     digest.update(train.images.device.type.encode())  # random states of one device don't fit another
     digest.update(bytes(part.requires_grad for part in model.parameters()))

@@ -91,12 +91,18 @@ class Preprocess:
 
     size: side of the network's input in pixels. channels: 1 or 3 (grey repeated).
     mean, std: per channel, of pixels scaled to [0, 1].
+    shift: pixels by which a trained network also sees the face moved when it is asked (see models.probabilities).
     """
 
     size: int = SIDE
     channels: int = 1
     mean: tuple = (0.508,)  # of FER-2013's Training images
     std: tuple = (0.255,)
+    shift: int = 0
+
+    def scaling(self) -> tuple:
+        """What decides the numbers that a network sees: size, channels, mean, std."""
+        return self.size, self.channels, self.mean, self.std
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """images: (N, H, W) uint8 on any device. returns: (N, channels, size, size) float32."""

@@ -26,6 +26,8 @@ class TrainConfig:
     balanced_sampling: the same power, but rare emotions are drawn more often, not weighted more.
     logit_adjustment: times log share of the emotion, added to the logits in the loss alone (Menon et al., 2021).
     mixup: each face is blended with another, by a share from Beta(mixup, mixup) (Zhang et al., 2018); 0 blends none.
+    teaching: share of what is to be learnt that a teacher says of the very same changed face, in place of its label;
+    needs one (distillation: Hinton et al., 2015; with the same views: Beyer et al., "A good teacher is patient", 2022).
     averaging: what scores and the model ends with are means of the weights on their way; of the average `averaging`
     stays at each step (0.998: about the last 500 steps), 0 takes the last weights themselves.
     patience: epochs without a better val accuracy after which training stops; 0 never stops early.
@@ -47,6 +49,7 @@ class TrainConfig:
     balanced_sampling: float = 0.0
     logit_adjustment: float = 0.0
     mixup: float = 0.0
+    teaching: float = 0.0
     averaging: float = 0.0
     patience: int = 0
     keep: str = "best"
@@ -106,10 +109,36 @@ def mixed(faces: torch.Tensor, labels: torch.Tensor, alpha: float) -> tuple[torc
         return faces, labels
     alpha = torch.tensor(alpha, device=faces.device)
     share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(faces),))  # (B,)
-    emotions = torch.eye(len(EMOTIONS), device=faces.device)[labels]  # one_hot would look at them, and so wait
-    wide = share.view(-1, 1, 1, 1)
+    wide, emotions = share.view(-1, 1, 1, 1), _shares(labels)
     blended = wide * faces + (1 - wide) * faces.roll(1, 0)
     return blended, share[:, None] * emotions + (1 - share[:, None]) * emotions.roll(1, 0)
+
+
+@torch.no_grad()
+def taught(teacher: nn.Module | None, faces: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
+    """(B,) labels or (B, 7) shares of emotions, `share` of them replaced by a teacher's answer to the same faces."""
+    if teacher is None:
+        return targets
+    answer = teacher(faces.contiguous(memory_format=torch.channels_last)).float().softmax(1)
+    return share * answer + (1 - share) * (_shares(targets) if targets.ndim == 1 else targets)
+
+
+def ready(teacher: nn.Module | None, model: nn.Module, cfg: TrainConfig, device) -> nn.Module | None:
+    """The teacher in eval mode on the device; ValueError if it can't teach this model, or nobody is there to teach."""
+    if (teacher is None) != (cfg.teaching == 0):
+        raise ValueError(
+            f"teaching is {cfg.teaching}, and there is {'no' if teacher is None else 'a'} teacher: set both."
+        )
+    if teacher is None:
+        return None
+    if teacher.preprocess.scaling() != model.preprocess.scaling():
+        raise ValueError("The teacher sees faces in another size or scale than the network that it should teach.")
+    return teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _shares(labels: torch.Tensor) -> torch.Tensor:
+    """(B,) labels -> (B, 7) with 1 at each; one_hot would look at the labels, and so wait for the device."""
+    return torch.eye(len(EMOTIONS), device=labels.device)[labels]
 
 
 def make_average(model: nn.Module, keep: float) -> AveragedModel | None:

@@ -20,7 +20,7 @@ from fer_helpers.augment import Augment, ByEmotion
 from fer_helpers.faces import Faces
 from fer_helpers.recipe import TrainConfig
 
-OPENINGS = "test_openings.csv"
+OPENINGS, WEIGHTS = "test_openings.csv", "weights/"
 _ALONE = Lock()  # torch's random numbers belong to a process, so a worker with several threads takes one run at a time
 OPENED, SHUT = ("val", "test"), ("val",)  # what a study may score: the final word, or what choices are made on
 
@@ -31,7 +31,8 @@ class Arm:
 
     learnt: (N,) over the loaded faces, all that it trains on of Training: bool, or int, how many times a face stands
     in an epoch. config: its settings; the seed in it is replaced by each run's own. change: its augmentation.
-    network, arguments: as models.build takes them.
+    network, arguments: as models.build takes them. weights: whether each run's result holds the network too.
+    shift: of the faces that it is judged on, see Preprocess; while it trains val is scored without.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Arm:
     change: Augment | ByEmotion | None = None
     network: str = "baseline"
     arguments: dict = field(default_factory=dict)
+    weights: bool = False
+    shift: int = 0
 
     def __post_init__(self):
         learnt = np.asarray(self.learnt)
@@ -69,7 +72,10 @@ def identity(arm: Arm, seed: int, everyone: Faces, splits: tuple = OPENED) -> st
         raise ValueError(f"splits is {splits}: choose {SHUT} or {OPENED}.")
     train, cfg = arm.taken(everyone), replace(arm.config, seed=seed)
     training.seed_everything(seed)
-    return checkpoints.key(models.build(arm.network, **arm.arguments), train, everyone.part(*splits), cfg, arm.change)
+    model = models.build(arm.network, **arm.arguments)
+    return checkpoints.key(model, train, everyone.part(*splits), cfg, arm.change) + f" shift {arm.shift}" * bool(
+        arm.shift
+    )
 
 
 def run(
@@ -92,13 +98,14 @@ def run(
     ("val",) leaves it shut, for a study that chooses.
     returns: arm, seed, history (a dict an epoch), train (scores on the faces it learnt from, each once), probs (M, 7)
     of the splits' faces in the order of the loaded data, and of the run that trained seconds, precision, device,
-    threads and opening, its line for the log of openings; None where test stayed shut.
+    threads and opening, its line for the log of openings; None where test stayed shut. weights: arrays by name of the
+    trained network (see `network`), for an arm that keeps them.
     """
     with _ALONE:
         everyone, torch_device = _same_faces(arm, seed, key, data, budget, splits), machine.pick_device(device)
         name = name_of(arm, seed)
         file = file_of(name, stage=stage, out_root=out_root)
-        if result := finished(file, key, device):
+        if result := finished(file, key, device, arm.weights):
             return result
         train, val = arm.taken(everyone).to(torch_device), everyone.part("val").to(torch_device)
         cfg = replace(arm.config, seed=seed)
@@ -109,13 +116,24 @@ def run(
         fit = training.fit(model, train, val, cfg, augment=arm.change, checkpoint=saved, log=_every(log, cfg.epochs))
         once = everyone.select(np.asarray(arm.learnt) > 0).to(torch_device)
         known = scoring.scores(training.predict_proba(model, once), once.labels.cpu().numpy())
+        model.preprocess = replace(model.preprocess, shift=arm.shift)
         probs, opening = _answers(model, everyone.part(*splits), stage=stage, name=name)
         result = {"arm": arm.name, "seed": seed, "key": key, "history": fit.history, "train": known}
         result |= {"config": asdict(cfg), "seconds": round(fit.seconds, 1), "precision": fit.precision}
         result |= {"device": torch_device.type, "threads": torch.get_num_threads(), "opening": opening}
-        _write(file, result | {"probs": probs})
+        state = {name: part.cpu().numpy() for name, part in model.state_dict().items()} if arm.weights else {}
+        result |= {"probs": probs, "weights": state}
+        _write(file, result)
         saved.unlink(missing_ok=True)
-        return result | {"probs": probs}
+        return result
+
+
+def network(arm: Arm, result: dict) -> torch.nn.Module:
+    """The network that a run of an arm that keeps weights ended with, in eval mode on the CPU."""
+    model = models.build(arm.network, **arm.arguments)
+    model.load_state_dict({name: torch.from_numpy(part) for name, part in result["weights"].items()})
+    model.preprocess = replace(model.preprocess, shift=arm.shift)
+    return model.eval()
 
 
 def _answers(model, judged: Faces, **named) -> tuple[np.ndarray, dict | None]:
@@ -163,7 +181,7 @@ def _openings(out_root) -> list[dict]:
 def keep(name: str, result: dict, **where) -> dict:
     """The result, after making sure that its file and its opening of test are on this machine, each once."""
     file = file_of(name, **where)
-    if not finished(file, result["key"], where["device"]):  # a worker's folder was another one
+    if not finished(file, result["key"], where["device"], bool(result["weights"])):  # a worker's folder was another
         _write(file, result)
     if result["opening"] and result["opening"] not in _openings(where["out_root"]):
         paths.add_line(paths.ROOT / where["out_root"] / OPENINGS, result["opening"])
@@ -172,18 +190,24 @@ def keep(name: str, result: dict, **where) -> dict:
 
 def _write(file: Path, result: dict) -> None:
     """Keep a result, whole or not at all: two workers that both believe to have the run write the same."""
-    told = json.dumps({name: value for name, value in result.items() if name != "probs"})
+    told = json.dumps({name: value for name, value in result.items() if name not in ("probs", "weights")})
+    weights = {WEIGHTS + name: part for name, part in result["weights"].items()}
     with paths.whole(file) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, probs=result["probs"], result=told)
+        np.savez_compressed(stream, probs=result["probs"], result=told, **weights)
 
 
-def finished(file: Path, key: str, device: str) -> dict | None:
-    """A stored result if it is of this very training, on the device that is asked for, else None."""
+def finished(file: Path, key: str, device: str, weights: bool = False) -> dict | None:
+    """A stored result if it is of this very training, on the device that is asked for, else None.
+
+    weights: whether it must hold the network.
+    """
     try:
         with np.load(file, allow_pickle=False) as stored:
-            result = json.loads(str(stored["result"]))
-            same = result["key"] == key and device in ("auto", result["device"])
-            return result | {"probs": stored["probs"]} if same else None
+            result, held = json.loads(str(stored["result"])), [name for name in stored if name.startswith(WEIGHTS)]
+            if result["key"] != key or device not in ("auto", result["device"]) or (weights and not held):
+                return None
+            state = {name.removeprefix(WEIGHTS): stored[name] for name in held}
+            return result | {"probs": stored["probs"], "weights": state}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):  # missing, damaged or another file
         return None
 

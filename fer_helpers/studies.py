@@ -78,7 +78,7 @@ def study(
     for k, (arm, seed) in enumerate(pairs, 1):
         key = runs.identity(arm, seed, everyone, where.get("splits", runs.OPENED))
         name, told = runs.name_of(arm, seed), f"[{k}/{len(pairs)}]"
-        if result := runs.finished(runs.file_of(name, **where), key, where["device"]):
+        if result := runs.finished(runs.file_of(name, **where), key, where["device"], arm.weights):
             results[name] = runs.keep(name, result, **where)
             log(f"{told} {name} is finished: train {result['train']['accuracy']:.1%}")
         else:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_helpers import checkpoints, machine, models, paths
+from fer_helpers import checkpoints, machine, models, paths, recipe
 from fer_helpers.faces import Faces, batches
-from fer_helpers.recipe import TrainConfig, make_average, make_loss, make_optimiser, make_schedule, mixed, sized
+from fer_helpers.recipe import TrainConfig
 
 
 @dataclass
@@ -36,28 +36,31 @@ def seed_everything(seed: int) -> None:
 
 
 @machine.short_of_memory()
-def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, checkpoint=None, log=print) -> Fit:
+def fit(
+    model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, teacher=None, checkpoint=None, log=print
+) -> Fit:
     """Train in place; the model ends with the weights of the epoch that cfg.keep names.
 
     train, val: faces on the device to train on; test faces are refused.
     augment: (B, C, H, W) normalised faces, a generator and the labels -> changed faces.
+    teacher: a network with the same preprocessing, whose answers are learnt beside the labels (see cfg.teaching).
     checkpoint: a file, written after every epoch, from which an interrupted training of the same settings, code
     and faces goes on; a finished one is not repeated.
     """
     refuse_test(train, val)
     device = train.images.device
     model.to(device, memory_format=torch.channels_last)
-    keeper = checkpoints.Keeper(checkpoint, checkpoints.key(model, train, val, cfg, augment), log)
+    teacher = recipe.ready(teacher, model, cfg, device)
+    keeper = checkpoints.Keeper(checkpoint, checkpoints.key(model, train, val, cfg, augment, teacher), log)
     sample = train.images[: cfg.batch_size], train.labels[: cfg.batch_size]
     precision = keeper.saved.get("precision") or machine.pick_precision(cfg.precision, model, *sample)
     seed_everything(cfg.seed)
-    order = torch.Generator().manual_seed(cfg.seed)
-    draws = torch.Generator(device).manual_seed(cfg.seed)
-    optimiser = make_optimiser(model, cfg)
+    order, draws = (torch.Generator(where).manual_seed(cfg.seed) for where in ("cpu", device))
+    optimiser = recipe.make_optimiser(model, cfg)
     steps = math.ceil(len(train) / cfg.batch_size)
-    schedule = make_schedule(optimiser, cfg, steps)
-    loss_of = make_loss(train.counts(), cfg)
-    averaged = make_average(model, cfg.averaging)
+    schedule = recipe.make_schedule(optimiser, cfg, steps)
+    loss_of = recipe.make_loss(train.counts(), cfg)
+    averaged = recipe.make_average(model, cfg.averaging)
     scored = averaged.module if averaged else model
     parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
     parts = {name: part for name, part in parts.items() if part is not None}
@@ -71,9 +74,10 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, chec
             faces = model.preprocess(images)  # (B, 48, 48) uint8 -> (B, C, size, size) float
             if augment is not None:
                 faces = augment(faces, draws, labels)
-            faces, targets = mixed(sized(faces, cfg, len(history)), labels, cfg.mixup)
+            faces, targets = recipe.mixed(faces, labels, cfg.mixup)
             with machine.numbers(precision, device):
-                logits = forward(faces.contiguous(memory_format=torch.channels_last))
+                targets = recipe.taught(teacher, faces, targets, cfg.teaching)
+                logits = forward(recipe.sized(faces, cfg, len(history)).contiguous(memory_format=torch.channels_last))
                 loss = loss_of(logits, targets)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

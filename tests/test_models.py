@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,54 @@ def test_the_small_cnn_has_the_weights_and_maps_that_are_told():
     out = model(model.preprocess(torch.zeros(2, 48, 48, dtype=torch.uint8)))
     handle.remove()
     assert out.shape == (2, 7) and shapes == [(2, 256, 6, 6)]
+
+
+def test_squeeze_weighs_each_channel_by_what_all_means_say():
+    layer, maps = networks.Squeeze(16), torch.randn(2, 16, 3, 3)
+    out = layer(maps)
+    weight = (out / maps)[:, :, 0, 0]
+    assert torch.allclose(out, maps * weight[:, :, None, None], atol=1e-6) and ((weight > 0) & (weight < 1)).all()
+    assert not torch.allclose(weight[0], weight[1])
+    model = models.build("small_cnn", squeeze=True)
+    assert model(torch.randn(2, 1, 48, 48)).shape == (2, 7) and isinstance(model.cam_layer, networks.Squeeze)
+
+
+def test_an_ensemble_is_one_network_that_answers_with_its_members_mean(tmp_path):
+    torch.manual_seed(0)
+    ensemble, images = (
+        models.build("ensemble", count=2, filters=(4, 4, 8, 8)).eval(),
+        torch.randint(0, 256, (3, 48, 48)),
+    )
+    images, path = images.to(torch.uint8), tmp_path / "both.safetensors"
+    apart = [models.probabilities(member.eval(), images) for member in ensemble.members]
+    assert not torch.allclose(*apart), "two members are two networks"
+    assert torch.allclose(models.probabilities(ensemble, images), sum(apart) / 2, atol=1e-6)
+    models.save(ensemble, path)
+    assert torch.equal(models.probabilities(models.load(path), images), models.probabilities(ensemble, images))
+    with pytest.raises(ValueError, match="one of its members"):
+        _ = ensemble.cam_layer
+
+
+@torch.no_grad()
+def test_the_mean_is_of_ten_views_where_the_model_is_asked_about_moved_faces(tmp_path):
+    torch.manual_seed(0)
+    model, path = models.build("baseline", filters=(4, 4, 4), hidden=8).eval(), tmp_path / "moved.safetensors"
+    images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
+    plain = models.probabilities(model, images)
+    model.preprocess = replace(model.preprocess, shift=2)
+    models.save(model, path)
+    model = models.load(path)
+    assert model.preprocess.shift == 2, "the model file says so"
+    faces = model.preprocess(images)
+    rows = torch.arange(48)
+    views = [faces]
+    for down in (-2, 2):
+        for right in (-2, 2):
+            views.append(faces[:, :, (rows + down).clamp(0, 47)][..., (rows + right).clamp(0, 47)])
+    views += [view.flip(-1) for view in views]
+    mean = torch.stack([model(view).softmax(1) for view in views]).mean(0)
+    answer = models.probabilities(model, images)
+    assert torch.allclose(answer, mean, atol=1e-7) and not torch.allclose(answer, plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])

@@ -135,6 +135,24 @@ def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypat
     assert len(fits) == 3
 
 
+def test_an_arm_may_keep_its_networks(people, fits, tmp_path):
+    plain, kept = arms(people)[:1], [replace(arms(people)[0], weights=True)]
+    assert not study(plain, tmp_path, seeds=(0,))[0]["weights"]
+    study(kept, tmp_path, seeds=(0,))
+    assert len(fits) == 2, "a result without the network is not enough"
+    again = study(kept, tmp_path, seeds=(0,))[0]
+    assert len(fits) == 2
+    probs = training.predict_proba(runs.network(kept[0], again), people.part("val"))
+    assert np.allclose(probs, again["probs"][:7], atol=1e-5), "the network that gave these answers"
+    study(plain, tmp_path, seeds=(0,))
+    assert len(fits) == 2, "one with the network is as good as one without"
+    moved = study([replace(kept[0], shift=2)], tmp_path, seeds=(0,))[0]
+    assert len(fits) == 3 and not np.allclose(moved["probs"], again["probs"], atol=1e-5), "judged on moved faces too"
+    assert moved["history"][-1]["val_loss"] == again["history"][-1]["val_loss"] and moved["train"] == again["train"]
+    probs = training.predict_proba(runs.network(replace(kept[0], shift=2), moved), people.part("val"))
+    assert np.allclose(probs, moved["probs"][:7], atol=1e-5)
+
+
 def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkeypatch):
     whole, half = arms(people)
     times = whole.learnt * np.where(people.labels.numpy() == 1, 3, 1)

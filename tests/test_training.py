@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fer_helpers import augment, checkpoints, machine, models, recipe, training
-from fer_helpers.faces import Faces, batches
+from fer_helpers.faces import Faces, Preprocess, batches
 
 
 def stripes(count, split, seed=0):
@@ -246,6 +246,57 @@ def test_mixup_blends_faces_and_labels_by_the_same_share():
     assert shares.diagonal().unique().numel() == 4, "each face has a share of its own"
 
 
+class Says(torch.nn.Module):
+    """A network that gives every face the same answer."""
+
+    def __init__(self, *logits):
+        super().__init__()
+        self.preprocess, self.asked = Preprocess(), []
+        self.logits = torch.nn.Parameter(torch.tensor(logits))
+
+    def forward(self, faces):
+        self.asked.append(faces)
+        return self.logits.expand(len(faces), 7)
+
+
+def test_a_teacher_answers_for_its_share_of_what_is_learnt():
+    faces, labels, teacher = (
+        torch.zeros(2, 1, 48, 48),
+        torch.tensor([0, 6]),
+        Says(*torch.tensor([2.0] * 2 + [1.0] * 5).log()),
+    )
+    targets = recipe.taught(teacher, faces, labels, 0.9)
+    known = torch.tensor([[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2]])
+    expected = torch.tensor([[2, 2, 1, 1, 1, 1, 1]] * 2) / 9 * 0.9 + torch.eye(7)[labels] * 0.1
+    assert torch.allclose(targets, expected) and torch.allclose(targets, known, atol=1e-6)
+    assert torch.allclose(recipe.taught(teacher, faces, torch.eye(7)[labels], 0.9), expected), "blended labels alike"
+    assert not targets.requires_grad and recipe.taught(None, faces, labels, 0.0) is labels
+
+
+def test_a_student_learns_what_its_teacher_says_of_the_same_changed_faces(sets):
+    teacher, seen = Says(0.0, 0, 0, 9, 0, 0, 0), []
+    cfg = replace(CFG, teaching=1.0, small_share=0.5, epochs=2)
+    training.seed_everything(0)
+    model = models.build("baseline", filters=(8, 8, 8), hidden=32)
+    look = model.forward
+    model.forward = lambda faces: seen.append(faces) or look(faces)
+    training.fit(model, *sets, replace(cfg, small_share=0.0), augment=CHANGE, teacher=teacher, log=lambda line: None)
+    assert (training.predict_proba(model, sets[1]).argmax(1) == 3).all()
+    assert any(torch.equal(teacher.asked[0], faces) for faces in seen), "both look at the same changed faces"
+    for given, share in ((teacher, 0.0), (None, 0.5)):
+        with pytest.raises(ValueError, match=f"teaching is {share}, and there is .* teacher: set both"):
+            train(sets, replace(CFG, teaching=share), teacher=given)
+    teacher.preprocess = replace(teacher.preprocess, size=96)
+    with pytest.raises(ValueError, match="another size or scale"):
+        train(sets, cfg, teacher=teacher)
+
+
+def test_another_teacher_is_another_training(sets):
+    model, cfg = models.build("baseline"), replace(CFG, teaching=0.5)
+    keys = {checkpoints.key(model, *sets, cfg, None, Says(*7 * [float(k)])) for k in (0, 0, 1)}
+    assert len(keys) == 2
+
+
 def test_logit_adjustment_is_the_priors_log_in_the_loss_alone():
     counts, logits, labels = np.array([10, 0, 30, 60, 0, 0, 0]), torch.randn(5, 7), torch.tensor([0])
     loss = recipe.make_loss(counts, replace(CFG, logit_adjustment=2.0))(logits, labels[:1].expand(5))
@@ -320,10 +371,10 @@ def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tm
             raise error
         return mixed(*given)
 
-    monkeypatch.setattr(training, "mixed", fail)
+    monkeypatch.setattr(recipe, "mixed", fail)
     with pytest.raises(MemoryError, match=f"(?s)Memory ran out.*{said}"):
         train(sets, checkpoint=path)
-    monkeypatch.setattr(training, "mixed", mixed)
+    monkeypatch.setattr(recipe, "mixed", mixed)
     _, fit, lines = train(sets, checkpoint=path)
     assert "going on after epoch 1" in lines[0] and len(fit.history) == 3
 
