@@ -77,7 +77,10 @@ def _accuracy(found: dict) -> str:
         f"PrivateTest, {middle['test_7178']:.1%} on both test parts together, in {middle['seconds'] / 60:.0f} "
         f"minutes** ({machine}; {f'median of {seeds} seeds' if seeds > 1 else 'one seed'}). {found['told']}"
     )
-    more = f" The {seeds} networks' answers averaged: {both['test']:.1%} and {both['test_7178']:.1%}."
+    more = (
+        f" The {seeds} networks' answers averaged: {both['test']:.1%} and {both['test_7178']:.1%}, in "
+        f"{both['seconds'] / 60:.0f} minutes for all."
+    )
     return told + more * (seeds > 1)
 
 

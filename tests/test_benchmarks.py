@@ -144,7 +144,10 @@ def test_averaged_answers_may_be_right_where_each_network_is_wrong():
     result = {"seed": 0, "precision": "float32", "seconds": 1.0, "history": []}
     halves = [result | {"probs": 0.4 * sure + 0.6 * wrong} for wrong in (other, third)]
     found = accuracy.judged(accuracy.RECIPE, halves, people)
-    assert found["median"]["test_7178"] == 0 and found["averaged"]["test_7178"] == 1
+    assert found["median"]["test_7178"] == 0 and found["averaged"]["test_7178"] == 1 and not found["reached"]
+    together = replace(accuracy.RECIPE, goal=replace(accuracy.RECIPE.goal, averaged=True))
+    found = accuracy.judged(together, halves, people)
+    assert found["reached"] and "by the averaged answers" in found["told"]
 
 
 def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch):

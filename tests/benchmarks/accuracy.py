@@ -18,11 +18,15 @@ from fer_helpers.recipe import TrainConfig
 
 @dataclass(frozen=True)
 class Goal:
-    """An accuracy on some of the test faces, and the minutes that the training may take; 0: as long as it needs."""
+    """An accuracy on some of the test faces, and the minutes that the training may take; 0: as long as it needs.
+
+    averaged: whether it is for the averaged answers of all seeds and the time of all, not for the median of one.
+    """
 
     part: str  # test_7178 or test
     accuracy: float
     minutes: float = 0.0
+    averaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Recipe:
     change: Augment
     network: str = "small_cnn"
     arguments: dict = field(default_factory=dict)  # the network's
+    shift: int = 2  # the answers are averaged over moved faces too: on val 0.3 and 0.8 points better, for two networks
     seeds: tuple = (0, 1, 2)
 
 
@@ -63,7 +68,9 @@ def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> d
     if small:
         learnt = learnt & (np.cumsum(learnt) <= 300)
     config = replace(recipe.config, epochs=1) if small else recipe.config
-    arm = studies.Arm(recipe.name, learnt, config, recipe.change, recipe.network, recipe.arguments)
+    arm = studies.Arm(
+        recipe.name, learnt, config, recipe.change, recipe.network, recipe.arguments, weights=True, shift=recipe.shift
+    )
     where = {"stage": "bench_accuracy", "data": data, "budget": budget, "device": "cpu", "out_root": out_root}
     found = judged(recipe, studies.study([arm], seeds, **where), people.part("val", "test"))
     print(f"\n{pd.DataFrame(found['runs']).to_string(index=False)}\n{found['told']}")
@@ -78,7 +85,7 @@ def accuracies(probs: np.ndarray, split: Faces) -> dict:
 
 
 def judged(recipe: Recipe, runs: list[dict], split: Faces) -> dict:
-    """Every run, their median, their probabilities averaged, and whether the median reaches the goal."""
+    """Every run, their median, their probabilities averaged, and whether the goal is reached."""
     goal, keys = recipe.goal, ("seed", "precision", "seconds")
     rows = [
         {key: run[key] for key in keys} | {"epochs": len(run["history"])} | accuracies(run["probs"], split)
@@ -87,10 +94,12 @@ def judged(recipe: Recipe, runs: list[dict], split: Faces) -> dict:
     median = {name: float(np.median([each[name] for each in rows])) for name in ("seconds", "val", "test_7178", "test")}
     together = {"seconds": round(sum(each["seconds"] for each in rows), 1)}
     together |= accuracies(np.mean([run["probs"] for run in runs], axis=0), split)
-    reached = median[goal.part] >= goal.accuracy and (not goal.minutes or median["seconds"] <= 60 * goal.minutes)
+    meant = together if goal.averaged else median
+    reached = meant[goal.part] >= goal.accuracy and (not goal.minutes or meant["seconds"] <= 60 * goal.minutes)
     where = {"test_7178": "both test parts together", "test": "PrivateTest"}[goal.part]
+    how = " by the averaged answers" if goal.averaged else ""
     limit = f" in {goal.minutes:g} minutes" if goal.minutes else ""
-    told = f"Goal: {goal.accuracy:.2%} on {where}{limit}: {'reached' if reached else 'not reached'}."
+    told = f"Goal: {goal.accuracy:.2%} on {where}{how}{limit}: {'reached' if reached else 'not reached'}."
     found = {"goal": vars(goal), "runs": rows, "median": median, "averaged": together, "reached": bool(reached)}
-    found |= {"told": told, "network": recipe.network, "arguments": recipe.arguments}
+    found |= {"told": told, "network": recipe.network, "arguments": recipe.arguments, "shift": recipe.shift}
     return found | {"config": vars(recipe.config), "augment": vars(recipe.change)}
