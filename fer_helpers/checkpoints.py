@@ -60,14 +60,14 @@ class Keeper:
             log(f"{self.path.name} belongs to other settings, code or faces: this training starts from the beginning")
 
     def restore(self, parts: dict, generators: list) -> tuple[list, dict]:
-        """Put back what was saved into parts (things with a state_dict) and generators.
+        """Put back what was saved into parts (things with a state_dict, or None) and generators.
 
         returns: (history, weights of the best epoch), both empty for a training that begins.
         """
-        self.parts, self.generators = parts, generators
+        self.parts, self.generators = {name: part for name, part in parts.items() if part is not None}, generators
         if not self.saved:
             return [], {}
-        for name, part in parts.items():
+        for name, part in self.parts.items():
             part.load_state_dict(self.saved["parts"][name])
         for generator, state in zip(generators, self.saved["generators"], strict=True):
             generator.set_state(state)

@@ -74,8 +74,9 @@ def _accuracy(found: dict) -> str:
     machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}, {found['runs'][0]['precision']}"
     told = (
         f"- {found['config']['epochs']} epochs of {found['training_faces']:,} cleaned faces: **{middle['test']:.1%} on "
-        f"PrivateTest, {middle['test_7178']:.1%} on both test parts together, in {middle['seconds'] / 60:.0f} "
-        f"minutes** ({machine}; {f'median of {seeds} seeds' if seeds > 1 else 'one seed'}). {found['told']}"
+        f"PrivateTest, {middle['test_7178']:.2%} on both test parts together, in {middle['seconds'] / 60:.1f} minutes "
+        f"of training** ({machine}; {f'median of {seeds} seeds' if seeds > 1 else 'one seed'}; answers averaged over "
+        f"the face, its mirror image and both moved by {found['shift']} pixels). {found['told']}"
     )
     more = (
         f" The {seeds} networks' answers averaged: {both['test']:.1%} and {both['test_7178']:.1%}, in "

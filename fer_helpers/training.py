@@ -49,6 +49,7 @@ def fit(
     """
     refuse_test(train, val)
     device = train.images.device
+    machine.keep_memory()
     model.to(device, memory_format=torch.channels_last)
     teacher = recipe.ready(teacher, model, cfg, device)
     keeper = checkpoints.Keeper(checkpoint, checkpoints.key(model, train, val, cfg, augment, teacher), log)
@@ -63,7 +64,6 @@ def fit(
     averaged = recipe.make_average(model, cfg.averaging)
     scored = averaged.module if averaged else model
     parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
-    parts = {name: part for name, part in parts.items() if part is not None}
     history, best = keeper.restore(parts, [order, draws])
     forward = machine.compiled(model, sample, precision, steps=(cfg.epochs - len(history)) * steps)
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):

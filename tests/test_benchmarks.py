@@ -124,7 +124,7 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     assert len(pd.read_csv(tmp_path / "bench_small" / "test_openings.csv")) == trained, "one opening a run"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     lines, middle = measured.accuracy_lines().splitlines(), again["accuracy"]["median"]
-    assert len(lines) == 2 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.1%} on both" in lines[0]
+    assert len(lines) == 2 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.2%} on both" in lines[0]
 
 
 @pytest.mark.parametrize(("seconds", "right", "reached"), [(500, 66, True), (700, 66, False), (500, 64, False)])

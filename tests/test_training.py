@@ -1,6 +1,9 @@
 """The loop: it learns, it obeys the protocol, it goes on where it stopped."""
 
 import pickle
+import platform
+import subprocess
+import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fer_helpers import augment, checkpoints, machine, models, recipe, training
+from fer_helpers import augment, checkpoints, machine, models, paths, recipe, training
 from fer_helpers.faces import Faces, Preprocess, batches
 
 
@@ -377,6 +380,21 @@ def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tm
     monkeypatch.setattr(recipe, "mixed", mixed)
     _, fit, lines = train(sets, checkpoint=path)
     assert "going on after epoch 1" in lines[0] and len(fit.history) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
+def test_memory_that_a_step_freed_is_used_again():
+    code = (
+        "import resource, torch; from fer_helpers import machine; count = lambda: resource.getrusage(0).ru_minflt\n"
+        "for keep in (False, True):\n"
+        "    if keep: machine.keep_memory()\n"
+        "    torch.ones(5_000_000); before = count()\n"
+        "    for _ in range(9): torch.ones(5_000_000)\n"
+        "    print(count() - before)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT)
+    usual, kept = map(int, said.stdout.split())
+    assert kept < 100 < usual, "page faults: new pages for 20 MB, nine times over"
 
 
 def test_a_real_shortage_of_memory_is_told(sets):
