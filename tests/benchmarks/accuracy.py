@@ -44,8 +44,8 @@ class Recipe:
 
 
 FOUR_LAYER = Goal("test_7178", 0.6505, minutes=10)  # a public four-layer CNN's best of 50 epochs, picked on test
-# As notebook 03 trains its small CNN: rates, augmentation and sizes were tried on val. But two epochs fewer: its 22 took
-# 9 minutes at one time of the day and more than 10 at another
+# As notebook 03 trains its small CNN: rates, augmentation and sizes were tried on val. Two epochs fewer, though: its 22
+# took 9 minutes at one time of the day and more than 10 at another
 SMALL = TrainConfig(
     epochs=20,
     peak_lr=0.1,
