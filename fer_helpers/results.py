@@ -37,6 +37,30 @@ def write(
     probs = training.open_test(model, judged, stage=stage, name=name, out_root=out_root)
     asked = train if asked is None else asked
     known = training.predict_proba(model, asked)
+    scores = scoring.scores(known, asked.labels.cpu().numpy())
+    told = {"name": name, "stage": stage, "config": config, "run": run}
+    return keep(out, model, fit, train, judged, copied, probs=probs, known=scores, **told), known
+
+
+def keep(
+    out: Path,
+    model,
+    fit,
+    train: Faces,
+    judged: Faces,
+    copied,
+    *,
+    probs: np.ndarray,
+    known: dict,
+    name: str,
+    stage: str,
+    config: dict,
+    run: dict,
+) -> dict:
+    """Write everything but figures of a model whose answers are known into `out`: what `write` does after asking.
+
+    probs: (N, 7) of `judged`. known: scores on faces learnt from. returns: the metrics.
+    """
     device = next(model.parameters()).device
     speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
     metrics = {
@@ -48,7 +72,7 @@ def write(
         "data": {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}},
         "epochs_seen": len(fit.history),
         "kept_epoch": fit.kept["epoch"],
-        "train": scoring.scores(known, asked.labels.cpu().numpy()),
+        "train": known,
         **scoring.parts(judged, probs, copied),
         "config": config,
         "run": machine.run_card(device, precision=fit.precision, **speed, **run),
@@ -60,7 +84,7 @@ def write(
     labels = judged.labels.cpu().numpy()
     write_predictions(out / "predictions.npz", names=judged.names, labels=labels, split=judged.split, probs=probs)
     paths.write_json(out / "metrics.json", metrics)
-    return metrics, known
+    return metrics
 
 
 def write_predictions(path: Path, **arrays) -> None:

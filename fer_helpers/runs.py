@@ -22,17 +22,18 @@ from fer_helpers.recipe import TrainConfig
 
 OPENINGS, WEIGHTS = "test_openings.csv", "weights/"
 _ALONE = Lock()  # torch's random numbers belong to a process, so a worker with several threads takes one run at a time
-OPENED, SHUT = ("val", "test"), ("val",)  # what a study may score: the final word, or what choices are made on
+# What a study may score: the final word, what choices are made on, or what is left where val is learnt from too
+OPENED, SHUT, FINAL = ("val", "test"), ("val",), ("test",)
 
 
 @dataclass(frozen=True)
 class Arm:
     """One way of training that a study compares with others.
 
-    learnt: (N,) over the loaded faces, all that it trains on of Training: bool, or int, how many times a face stands
-    in an epoch. config: its settings; the seed in it is replaced by each run's own. change: its augmentation.
-    network, arguments: as models.build takes them. weights: whether each run's result holds the network too.
-    shift: of the faces that it is judged on, see Preprocess; while it trains val is scored without.
+    learnt: (N,) over the loaded faces, all that it trains on of Training (and of val, where test alone is scored):
+    bool, or int, how many times a face stands in an epoch. config: its settings; the seed in it is replaced by each
+    run's own. change: its augmentation. network, arguments: as models.build takes them. weights: whether each run's
+    result holds the network too. shift: see Preprocess; of the answers that are scored, not while it trains.
     """
 
     name: str
@@ -49,14 +50,16 @@ class Arm:
         if learnt.ndim != 1 or learnt.dtype.kind not in "biu" or (learnt < 0).any() or not learnt.any():
             raise ValueError(f"Arm {self.name}: learnt is true or false, or a count from 0, for every loaded face.")
 
-    def taken(self, everyone: Faces) -> Faces:
-        """The faces of an epoch, each as many times as it stands there; those of val and test are refused."""
+    def taken(self, everyone: Faces, splits: tuple = OPENED) -> Faces:
+        """The faces of an epoch, each as many times as it stands there; those of what is scored are refused."""
         if len(self.learnt) != len(everyone):
             raise ValueError(f"Arm {self.name} speaks of {len(self.learnt):,} faces, and {len(everyone):,} are loaded.")
         train = everyone.select(np.repeat(np.arange(len(everyone)), np.asarray(self.learnt).astype(int)))
-        if others := sorted({*train.split} - {"train"}):
+        if others := sorted({*train.split} - {"train"} - ({"val"} if tuple(splits) == FINAL else set())):
             told = " and ".join(others)
             raise ValueError(f"Arm {self.name} learns from faces of {told}: a study takes Training alone.")
+        if "val" in train.split and self.config.keep != "last":
+            raise ValueError(f"Arm {self.name} learns from val, so val can't choose an epoch: set keep to last.")
         return train
 
 
@@ -68,9 +71,9 @@ def loaded(data: str, budget: str) -> Faces:
 
 def identity(arm: Arm, seed: int, everyone: Faces, splits: tuple = OPENED) -> str:
     """One run by its code, first weights, settings and faces, those it is judged on too; the same on every machine."""
-    if tuple(splits) not in (OPENED, SHUT):
-        raise ValueError(f"splits is {splits}: choose {SHUT} or {OPENED}.")
-    train, cfg = arm.taken(everyone), replace(arm.config, seed=seed)
+    if tuple(splits) not in (OPENED, SHUT, FINAL):
+        raise ValueError(f"splits is {splits}: choose {SHUT}, {OPENED} or {FINAL}.")
+    train, cfg = arm.taken(everyone, splits), replace(arm.config, seed=seed)
     training.seed_everything(seed)
     model = models.build(arm.network, **arm.arguments)
     return checkpoints.key(model, train, everyone.part(*splits), cfg, arm.change) + f" shift {arm.shift}" * bool(
@@ -95,7 +98,7 @@ def run(
     """One run, in any process: train, score, keep the result in a small file of this machine.
 
     key: the run's identity where the study was begun. splits: what is scored: ("val", "test") opens test once,
-    ("val",) leaves it shut, for a study that chooses.
+    ("val",) leaves it shut, for a study that chooses, ("test",) is for the last training, on val too.
     returns: arm, seed, history (a dict an epoch), train (scores on the faces it learnt from, each once), probs (M, 7)
     of the splits' faces in the order of the loaded data, and of the run that trained seconds, precision, device,
     threads and opening, its line for the log of openings; None where test stayed shut. weights: arrays by name of the
@@ -107,7 +110,7 @@ def run(
         file = file_of(name, stage=stage, out_root=out_root)
         if result := finished(file, key, device, arm.weights):
             return result
-        train, val = arm.taken(everyone).to(torch_device), everyone.part("val").to(torch_device)
+        train, val = arm.taken(everyone, splits).to(torch_device), everyone.part("val").to(torch_device)
         cfg = replace(arm.config, seed=seed)
         training.seed_everything(seed)
         model = models.build(arm.network, **arm.arguments)
@@ -157,6 +160,13 @@ def _same_faces(arm: Arm, seed: int, key: str, data: str, budget: str, splits: t
             f"({everyone.source.get('why')}) are others. Bring it to the same commit, packages and data."
         )
     return everyone
+
+
+def fit_of(arm: Arm, result: dict) -> training.Fit:
+    """What a run's training gave, as training.fit returns it."""
+    history, seconds = result["history"], result["seconds"]
+    seen = int(np.asarray(arm.learnt).sum()) * len(history)
+    return training.Fit(history, training.kept_row(history, arm.config), seconds, seen / seconds, result["precision"])
 
 
 def name_of(arm: Arm, seed: int) -> str:

@@ -16,7 +16,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from fer_helpers import paths, results
+from fer_helpers import models, paths, results
 from fer_helpers.faces import EMOTIONS
 
 pytestmark = pytest.mark.chain
@@ -216,13 +216,40 @@ def check_imbalance(study):
     assert metrics["decision"]["default"] == (metrics["decision"]["fit"] or ["nothing"])[0]
 
 
+def check_record(study, openings):
+    """What notebook 08 leaves behind: four models, chosen on val; each member, and no trial, opened test once."""
+    assert all((study / f"{name}.png").exists() for name in ("ingredients", "members", "record"))
+    opened = openings.model[openings.stage == "08_record"]
+    assert list(opened) == ["member_seed0", "member_seed1", "with_val_seed0", "small_cnn_distilled"]
+    found = {
+        name: paths.read_json(study / name / "metrics.json") for name in ("single", "ensemble", "distilled", "with_val")
+    }
+    assert found["with_val"]["val"] is None and found["with_val"]["test_7178"] is None
+    learnt = {name: each["data"]["counts"]["train"] for name, each in found.items()}
+    assert learnt["with_val"] > learnt["single"] == learnt["ensemble"] == learnt["distilled"]
+    summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
+    size, members = summary["decision"]["members"], runs[runs.arm == "member"]
+    assert found["single"]["val"]["accuracy"] == pytest.approx(members.val_accuracy.max(), abs=1e-4)
+    assert found["ensemble"]["val"]["accuracy"] == pytest.approx(max(summary["on_val"]["averaged"]), abs=1e-4)
+    ensemble = models.load(study / "ensemble" / "record_ensemble.safetensors")
+    assert len(ensemble.members) == size and ensemble.preprocess.shift == 2
+    plain = runs[runs.arm == "plain"].val_accuracy.mean()
+    for name, gain in summary["gain"].items():
+        other = runs[runs.arm == f"flip_{name}"].val_accuracy.mean()
+        there = name in ("averaging", "smoothing", "weights", "small_start")
+        assert gain["accuracy"]["mean"] == pytest.approx((plain - other) * (1 if there else -1), abs=2e-4)
+        verdicts = {gain[measure]["verdict"] for measure in ("accuracy", "macro_f1")}
+        used = "below zero" not in verdicts and ("above zero" in verdicts or name == "small_start")
+        assert (name in summary["decision"]["used"]) == used
+
+
 def test_the_studies_run_after_the_main_row(row):
     out, settings, _ = row
     settings = settings[:-1]  # no backbones in a study
     opened = len(pd.read_csv(out / "test_openings.csv"))
     code, said = call("studies", *settings)
     assert code == 0, said[-3000:]
-    assert re.search(r"\[1/3\] 02_cleaning is up to date", said) and "the price of leakage is" in said
+    assert re.search(r"\[1/4\] 02_cleaning is up to date", said) and "the price of leakage is" in said
     study = out / "06_price_of_leakage"
     assert all((study / name).exists() for name in ("price.png", "memorising.png", "06_price_of_leakage.ipynb"))
     assert "DEMONSTRATION" in (study / "06_price_of_leakage.ipynb").read_text()
@@ -241,11 +268,14 @@ def test_the_studies_run_after_the_main_row(row):
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["mean"] <= high
     openings = pd.read_csv(out / "test_openings.csv")
-    assert len(openings) == opened + 6 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
+    assert len(openings) == opened + 6 + 4 and "07_imbalance" not in set(openings.stage), (
+        "what chooses leaves test shut"
+    )
     check_imbalance(out / "07_imbalance")
-    assert len(results.all_metrics(out)[0]) == 3, "a study is no model of the leaderboard"
+    check_record(out / "08_record", openings)
+    assert len(results.all_metrics(out)[0]) == 3 + 4, "a study is no model of the leaderboard"
     code, said = call("studies", *settings)
-    assert code == 0 and "nothing to do: 3 notebooks are up to date" in said
+    assert code == 0 and "nothing to do: 4 notebooks are up to date" in said
 
 
 def test_bad_calls_end_with_a_sentence(row, tmp_path):

@@ -56,6 +56,11 @@ def test_parts_choose_the_right_faces():
         "test_7178": (4, 0.75),
         "test_without_copies": (2, 0.5),
     }
+    final = split == "test"
+    alone = scoring.parts(people.select(final), probs[final], copied[final])
+    assert alone["val"] is None and alone["test_7178"] is None and alone["test"]["n"] == final.sum(), (
+        "val was learnt from"
+    )
     people.source["official_split"] = False
     assert scoring.parts(people, probs, copied)["test_7178"] is None
 

@@ -153,6 +153,21 @@ def test_an_arm_may_keep_its_networks(people, fits, tmp_path):
     assert np.allclose(probs, moved["probs"][:7], atol=1e-5)
 
 
+def test_the_last_training_may_learn_from_val_and_then_only_test_is_scored(people, fits, tmp_path):
+    both = [studies.Arm("both", people.split != "test", CFG)]
+    with pytest.raises(ValueError, match="learns from faces of val"):
+        study(both, tmp_path)
+    result = study(both, tmp_path, seeds=(0,), splits=runs.FINAL)[0]
+    assert fits == [(63, 0)] and result["probs"].shape == (7, 7) and openings(tmp_path) == ["both_seed0"]
+    assert result["train"]["n"] == 63
+    with pytest.raises(ValueError, match="set keep to last"):
+        study([replace(both[0], config=replace(CFG, keep="best"))], tmp_path, splits=runs.FINAL)
+    with pytest.raises(ValueError, match="learns from faces of test"):
+        study([studies.Arm("all", people.split != "val", CFG)], tmp_path, splits=runs.FINAL)
+    gave = runs.fit_of(both[0], result)
+    assert gave.kept == result["history"][-1] and gave.images_per_second == 63 * 2 / result["seconds"]
+
+
 def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkeypatch):
     whole, half = arms(people)
     times = whole.learnt * np.where(people.labels.numpy() == 1, 3, 1)
