@@ -62,10 +62,22 @@ def speed_lines() -> str:
 
 
 def accuracy_lines() -> str:
-    """What `make bench-accuracy` measured, a line a recipe."""
-    lines = [_accuracy(found) for found in map(section, ("accuracy", "seventy")) if found]
+    """What `make bench-accuracy` and notebook 08 measured, a line a training."""
+    found = section("accuracy")
+    lines = [_accuracy(found)] if found else []
+    for name in ("single", "ensemble"):
+        path = paths.REFERENCE / "08_record" / name / "metrics.json"
+        lines += [_record(name, paths.read_json(path))] if path.exists() else []
+    return "\n".join(lines)
+
+
+def _record(name: str, found: dict) -> str:
+    run, (low, high) = found["run"], found["test"]["accuracy_ci95"]
     return (
-        "\n".join(lines) or "- not measured with all seeds yet; one seed of the first recipe stands in the table above."
+        f"- notebook 08, {name}, {found['weights']:,} weights, {found['epochs_seen']} epochs: "
+        f"**{found['test']['accuracy']:.1%} on PrivateTest** ({low:.1%} to {high:.1%}) after "
+        f"{run['seconds'] / 60:.0f} minutes of training ({run['threads']} threads, "
+        f"{run['device'].replace('cpu: ', '')}, {run['precision']})."
     )
 
 
