@@ -30,7 +30,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "setup": ("build the environment, no more", ""),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
-    "bench-accuracy": ("measure how long a good accuracy takes, half an hour; it goes on where it stopped", "DATA OUT PARAMS"),
+    "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
     "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
     "clean": ("remove results, caches and compiled files", ""),
