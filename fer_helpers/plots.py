@@ -186,7 +186,7 @@ def differences(panels: dict):
     panels: measure -> [(arm, (value, low, high, value of each seed …)), …] in points, the same arms in each.
     """
     arms = len(next(iter(panels.values())))
-    figure, places = plt.subplots(1, len(panels), sharey=True, figsize=(3.6 * len(panels), 1.9 + 0.5 * arms))
+    figure, places = plt.subplots(1, len(panels), sharey=True, figsize=(max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * arms))
     looks = {"decided": {"fmt": "o", "color": BLUE}, "not decided": {"fmt": "o", "color": "0.45", "mfc": "white"}}
     for axes, (measure, rows) in zip(np.atleast_1d(places), panels.items(), strict=True):
         axes.axvline(0, color="0.5", linestyle=":")
