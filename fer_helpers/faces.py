@@ -100,10 +100,6 @@ class Preprocess:
     std: tuple = (0.255,)
     shift: int = 0
 
-    def scaling(self) -> tuple:
-        """What decides the numbers that a network sees: size, channels, mean, std."""
-        return self.size, self.channels, self.mean, self.std
-
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """images: (N, H, W) uint8 on any device. returns: (N, channels, size, size) float32."""
         grey = images.unsqueeze(1).float() / 255  # (N, H, W) -> (N, 1, H, W)

@@ -1,7 +1,7 @@
 """What a training is made of: its settings, and the loss, optimiser, schedule and averaging that they name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -131,9 +131,9 @@ def ready(teacher: nn.Module | None, model: nn.Module, cfg: TrainConfig, device)
         )
     if teacher is None:
         return None
-    if teacher.preprocess.scaling() != model.preprocess.scaling():
+    if replace(teacher.preprocess, shift=0) != replace(model.preprocess, shift=0):
         raise ValueError("The teacher sees faces in another size or scale than the network that it should teach.")
-    return teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return teacher.to(device, memory_format=torch.channels_last).eval()
 
 
 def _shares(labels: torch.Tensor) -> torch.Tensor:

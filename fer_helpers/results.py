@@ -13,33 +13,21 @@ from fer_helpers.recipe import TrainConfig
 
 
 def write(
-    out: Path,
-    model,
-    fit,
-    train: Faces,
-    judged: Faces,
-    copied,
-    *,
-    name: str,
-    config: dict,
-    run: dict,
-    out_root,
-    asked=None,
+    out: Path, model, fit, train: Faces, judged: Faces, copied, *, out_root, asked=None, **told
 ) -> tuple[dict, np.ndarray]:
     """Open test once, score every part, write everything but figures into `out`.
 
     train, judged: the faces learnt from, and val and test. copied: (N,) bool for `judged`, True where raw training
-    holds a copy. config: settings as stored. run: what the run card should say beside the machine. asked: the faces
-    learnt from that the model is asked about at its end, where all of `train` would take too long.
+    holds a copy. asked: the faces learnt from that the model is asked about at its end, where all of `train` would take
+    too long. told: name, config and run, as `keep` takes them.
     returns: the metrics, and (N, 7) probabilities of `asked`, which no file keeps.
     """
     stage = out.relative_to(paths.ROOT / out_root).parts[0]
-    probs = training.open_test(model, judged, stage=stage, name=name, out_root=out_root)
+    probs = training.open_test(model, judged, stage=stage, name=told["name"], out_root=out_root)
     asked = train if asked is None else asked
     known = training.predict_proba(model, asked)
     scores = scoring.scores(known, asked.labels.cpu().numpy())
-    told = {"name": name, "stage": stage, "config": config, "run": run}
-    return keep(out, model, fit, train, judged, copied, probs=probs, known=scores, **told), known
+    return keep(out, model, fit, train, judged, copied, probs=probs, known=scores, stage=stage, **told), known
 
 
 def keep(
@@ -59,7 +47,8 @@ def keep(
 ) -> dict:
     """Write everything but figures of a model whose answers are known into `out`: what `write` does after asking.
 
-    probs: (N, 7) of `judged`. known: scores on faces learnt from. returns: the metrics.
+    probs: (N, 7) of `judged`. known: scores on faces learnt from. config: settings as stored. run: what the run card
+    should say beside the machine. returns: the metrics.
     """
     device = next(model.parameters()).device
     speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}

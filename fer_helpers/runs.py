@@ -74,6 +74,8 @@ def identity(arm: Arm, seed: int, everyone: Faces, splits: tuple = OPENED) -> st
     if tuple(splits) not in (OPENED, SHUT, FINAL):
         raise ValueError(f"splits is {splits}: choose {SHUT}, {OPENED} or {FINAL}.")
     train, cfg = arm.taken(everyone, splits), replace(arm.config, seed=seed)
+    if tuple(splits) == FINAL and "val" not in train.split:
+        raise ValueError(f"splits is {splits}, but arm {arm.name} doesn't learn from val: choose {SHUT} or {OPENED}.")
     training.seed_everything(seed)
     model = models.build(arm.network, **arm.arguments)
     return checkpoints.key(model, train, everyone.part(*splits), cfg, arm.change) + f" shift {arm.shift}" * bool(

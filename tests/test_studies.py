@@ -129,7 +129,7 @@ def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypat
     assert (opened["probs"][val] == alone["probs"]).all() and opened["train"] == alone["train"]
     (again,) = study([half], tmp_path, seeds=[0], splits=("val",))
     assert len(fits) == 3 and again["probs"].shape == (7, 7)
-    for wrong in (("train",), (), ("train", "val")):
+    for wrong in (("test",), ("train",), (), ("train", "val")):
         with pytest.raises(ValueError, match="splits"):
             study([half], tmp_path, splits=wrong)
     assert len(fits) == 3

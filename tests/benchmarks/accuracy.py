@@ -56,20 +56,18 @@ SMALL = TrainConfig(
 RECIPE = Recipe("small_cnn", FOUR_LAYER, SMALL, Augment(degrees=10, shift=0.08, scale=0.1, contrast=0.2))
 
 
-def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> dict:
+def measure(data: str, small: bool, out_root: str) -> dict:
     """The recipe with every seed; small: two seeds of one epoch on a few hundred faces, kept in a folder apart."""
-    budget, seeds = ("smoke", (0, 1)) if small else ("quick", recipe.seeds)
+    budget, seeds = ("smoke", (0, 1)) if small else ("quick", RECIPE.seeds)
     out_root = f"{out_root}/bench_small" if small else out_root
     people = sources.load(data, budget=budget, log=lambda line: None)
     learnt = ((people.split == "train") & cleaning.read(people, out_root).keep).to_numpy()
     if small:
         learnt = learnt & (np.cumsum(learnt) <= 300)
-    config = replace(recipe.config, epochs=1) if small else recipe.config
-    arm = studies.Arm(
-        recipe.name, learnt, config, recipe.change, recipe.network, recipe.arguments, weights=True, shift=recipe.shift
-    )
+    config = replace(RECIPE.config, epochs=1) if small else RECIPE.config
+    arm = studies.Arm(RECIPE.name, learnt, config, RECIPE.change, RECIPE.network, RECIPE.arguments, shift=RECIPE.shift)
     where = {"stage": "bench_accuracy", "data": data, "budget": budget, "device": "cpu", "out_root": out_root}
-    found = judged(recipe, studies.study([arm], seeds, **where), people.part("val", "test"))
+    found = judged(RECIPE, studies.study([arm], seeds, **where), people.part("val", "test"))
     print(f"\n{pd.DataFrame(found['runs']).to_string(index=False)}\n{found['told']}")
     return {"training_faces": int(learnt.sum()), **found}
 
