@@ -220,15 +220,18 @@ def check_record(study, openings):
     """What notebook 08 leaves behind: four models, chosen on val; each member, and no trial, opened test once."""
     assert all((study / f"{name}.png").exists() for name in ("ingredients", "members", "record"))
     opened = openings.model[openings.stage == "08_record"]
-    assert list(opened) == ["member_seed0", "member_seed1", "with_val_seed0", "small_cnn_distilled"]
+    last = ["with_val_seed0", "small_cnn_distilled"]
+    summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
+    recipe = summary["decision"]["recipe"]
+    assert recipe == ("strong" if summary["on_val"]["harder"]["verdict"] == "a better" else "ruled")
+    assert list(opened) == ["ruled_seed0", "strong_seed0", f"{recipe}_seed1", *last]
     found = {
         name: paths.read_json(study / name / "metrics.json") for name in ("single", "ensemble", "distilled", "with_val")
     }
     assert found["with_val"]["val"] is None and found["with_val"]["test_7178"] is None
     learnt = {name: each["data"]["counts"]["train"] for name, each in found.items()}
     assert learnt["with_val"] > learnt["single"] == learnt["ensemble"] == learnt["distilled"]
-    summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
-    size, members = summary["decision"]["members"], runs[runs.arm == "member"]
+    size, members = summary["decision"]["members"], runs[runs.arm.isin(["ruled", "strong"])]
     assert found["single"]["val"]["accuracy"] == pytest.approx(members.val_accuracy.max(), abs=1e-4)
     assert found["ensemble"]["val"]["accuracy"] == pytest.approx(max(summary["on_val"]["averaged"]), abs=1e-4)
     ensemble = models.load(study / "ensemble" / "record_ensemble.safetensors")
