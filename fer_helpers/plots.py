@@ -148,7 +148,7 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
 def _points(axes, rows: list, xlabel: str, **look) -> None:
     """Points with intervals into axes, a row of them for each of rows; see intervals."""
     named = list(dict.fromkeys(part for _, values in rows for part in values))
-    apart = min(0.22, 0.75 / max(len(named), 1))
+    apart = min(0.22, 0.75 / max(len(named), 1)) if any(len(values) > 1 for _, values in rows) else 0
     for k, part in enumerate(named):
         place = [row + (k - (len(named) - 1) / 2) * apart for row in range(len(rows))]
         there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
@@ -207,36 +207,37 @@ def differences(panels: dict):
 
 
 @styled
-def intervals(rows: list, *, xlabel: str, line: tuple | None = None):
-    """Points with intervals, a row a model. line: (place, what it means), to draw in.
+def intervals(rows: list, *, xlabel: str, lines: tuple = ()):
+    """Points with intervals, a row a model. lines: (place, what it means) or (low, high, what it means), to draw in.
 
     rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small point.
     """
     figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
     _points(axes, rows, xlabel)
-    if line is not None:
-        axes.axvline(line[0], color="0.5", linestyle=":", label=line[1])
-    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=4)
+    for (low, *high, name), shade in zip(lines, ("0.5", "0.75"), strict=False):
+        drawn = axes.axvspan(low, high[0], alpha=0.4) if high else axes.axvline(low, linestyle=":")
+        drawn.set(color=shade, label=name)
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=3)
     return figure
 
 
 @styled
-def scatter(points: list, *, xlabel: str, ylabel: str):
-    """Named points. points: dicts with x, y, name, group (colour), shape (marker) and hollow (True draws it open)."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.5))
+def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
+    """Named points: dicts with x, y, name, group (colour), shape (marker) and hollow (or filled). log: x in decades."""
+    figure, axes = plt.subplots(figsize=(9, 4.5))
     colours = dict(zip(dict.fromkeys(each["group"] for each in points), sns.color_palette("colorblind"), strict=False))
     markers = dict(zip(dict.fromkeys(each["shape"] for each in points), "osD^v", strict=False))
     for point in points:
-        look = {"marker": markers[point["shape"]], "color": colours[point["group"]], "markeredgewidth": 2, "ls": ""}
-        axes.plot(
-            point["x"], point["y"], markersize=9, zorder=3, mfc="none" if point["hollow"] else look["color"], **look
-        )
+        colour = colours[point["group"]]
+        look = {"marker": markers[point["shape"]], "color": colour, "mfc": "none" if point["hollow"] else colour}
+        axes.plot(point["x"], point["y"], markersize=9, markeredgewidth=2, zorder=3, ls="", **look)
         axes.annotate(point["name"], (point["x"], point["y"]), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
     looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
     looks += [{"marker": marker, "color": "0.5", "label": name} for name, marker in markers.items()]
-    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside lower right", ncols=4)
+    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right upper", fontsize=9)
     axes.margins(0.25)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log else "linear")
+    axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
     axes.grid()
     return figure
 

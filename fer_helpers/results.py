@@ -122,24 +122,54 @@ def recipe_of(config: dict) -> tuple[TrainConfig, Augment | None]:
 def all_metrics(out_root) -> tuple[list, list]:
     """(metrics of every trained model below out_root, sentences about those left out).
 
+    A stage of 03 to 08 that trained nothing here is taken from outputs/reference/, if that was made from the same faces
+    with the same manifest, or if nothing was read here yet; `reference` says so of each, `folder` where its files are.
     Left out is what was made from other data, or with another manifest, than notebook 02's present one.
     """
-    folder = paths.ROOT / out_root
-    found = [(path, paths.read_json(path)) for path in sorted(folder.glob("0[3-8]_*/**/metrics.json"))]
-    found = [(path, each) for path, each in found if "val" in each and "test" in each]
-    present = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
-    fitting, told = [], []
-    for path, each in found:
-        where = path.relative_to(folder).parent
-        if each["data"]["key"] != present["key"]:
-            told.append(f"{where} was made from other data ({each['data']['source']}): left out.")
-        elif (each["data"]["cleaned"] or {}).get("manifest") != (present["cleaned"] or {}).get("manifest"):
-            told.append(f"{where} was trained with another manifest than notebook 02's: left out.")
-        else:
-            fitting.append({**each, "folder": str(where)})
+    here, fitting, told = paths.ROOT / out_root, [], []
+    present = _cleaned(here) or _cleaned(paths.REFERENCE)
+    for root in (here, paths.REFERENCE):
+        there = {each["stage"] for each in fitting}
+        for path in sorted(root.glob("0[3-8]_*/**/metrics.json")):
+            each, where = paths.read_json(path), path.parent
+            if "val" not in each or "test" not in each or each["stage"] in there:
+                continue  # a study's summary, or what was trained here
+            reason = _other(each["data"], present)
+            if not reason:
+                fitting.append({**each, "folder": where, "reference": root != here})
+            elif root == here:
+                told.append(f"{where.relative_to(here)} was {reason}: left out.")
     if not fitting:
         raise ValueError(" ".join(["No trained model fits the present data.", *told, "Run notebook 03, or: make 03"]))
     return fitting, told
+
+
+def study(stage: str, data: dict, out_root) -> dict | None:
+    """The metrics of a study, or of notebook 02, on this very data: run here, else the reference's; None if neither.
+
+    data: as a metrics file has it.
+    """
+    for root in (paths.ROOT / out_root, paths.REFERENCE):
+        path = root / stage / "metrics.json"
+        found = paths.read_json(path) if path.exists() else None
+        if found and all(found["data"].get(name) == data.get(name) for name in ("kind", "title")):
+            return {**found, "reference": root == paths.REFERENCE}
+    return None
+
+
+def _cleaned(root: Path) -> dict | None:
+    """The data that notebook 02 saw in this folder of results."""
+    path = root / "02_cleaning" / "metrics.json"
+    return paths.read_json(path)["data"] if path.exists() else None
+
+
+def _other(data: dict, present: dict) -> str:
+    """What keeps a model of this data from standing beside models of the present one; empty if nothing does."""
+    if data["key"] != present["key"]:
+        return f"made from other data ({data['source']})"
+    if (data["cleaned"] or {}).get("manifest") != (present["cleaned"] or {}).get("manifest"):
+        return "trained with another manifest than notebook 02's"
+    return ""
 
 
 def caption(data: dict) -> str:
@@ -150,6 +180,7 @@ def caption(data: dict) -> str:
 def leaderboard_row(each: dict) -> dict:
     """One line of the leaderboard from a model's metrics."""
     row = {"model": each["model"], "data": each["data"]["source"], "demonstration": each["data"]["kind"] == "synthetic"}
+    row["reference"] = each["reference"]
     row |= {"pretrained": each["pretrained"], "weights": each["weights"], "epochs": each["epochs_seen"]}
     for part in ("train", "val", "test", "test_7178", "test_without_copies"):
         row[f"{part}_accuracy"] = each[part]["accuracy"] if each[part] else None

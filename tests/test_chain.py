@@ -37,7 +37,10 @@ WRITTEN = {
         ),
         *("second_seed.safetensors", "metrics.json"),
     ],
-    "09_results": ["leaderboard.csv", "leaderboard.png", "reliability.png", "label_doubts.csv"],
+    "09_results": [
+        *("leaderboard.csv", "label_doubts.csv", "metrics.json"),
+        *(f"{name}.png" for name in ("leaderboard", "published", "cost", "reliability", "coverage")),
+    ],
 }
 SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "balanced_accuracy", "ece", "per_class"}
 

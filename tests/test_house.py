@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "recipe": "faces",
     "training": "checkpoints faces machine models paths recipe",
     "scoring": "faces",
+    "calibration": "",
     "runs": "augment checkpoints faces machine models paths recipe scoring sources training",
     "studies": "clusters faces runs",
     "results": "augment faces machine models paths recipe scoring training",

@@ -119,3 +119,36 @@ def test_a_training_can_be_repeated_from_what_was_stored():
     assert results.recipe_of(results.settings(cfg)) == (cfg, None)
     older = {name: value for name, value in stored.items() if name != "averaging"}
     assert results.recipe_of(older)[0] == recipe.TrainConfig(epochs=3, optimiser="sgd"), "a setting that came later"
+
+
+def trained(root, stage, key="faces", kind="fer2013", **more):
+    """A metrics file as a trained model leaves it."""
+    data = {"key": key, "kind": kind, "source": "zip", "title": "FER-2013", "cleaned": {"manifest": "m"}}
+    paths.write_json(root / stage / "metrics.json", {"stage": stage.split("/")[0], "data": data, **more})
+
+
+def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_the_same(tmp_path, monkeypatch):
+    kept, scored = tmp_path / "reference", {"val": {}, "test": {}}
+    monkeypatch.setattr(paths, "REFERENCE", kept)
+    trained(kept, "02_cleaning")
+    trained(kept, "06_price_of_leakage", price=3)
+    for stage in ("03_baseline_cnn", "08_record/single"):
+        trained(kept, stage, **scored)
+    trained(kept, "08_record")  # a study's summary is no model
+    told = lambda name: [(each["stage"], each["reference"]) for each in results.all_metrics(tmp_path / name)[0]]  # noqa: E731
+    assert told("empty") == [("03_baseline_cnn", True), ("08_record", True)]
+    trained(tmp_path / "own", "02_cleaning")
+    trained(tmp_path / "own", "03_baseline_cnn", **scored)
+    assert told("own") == [("03_baseline_cnn", False), ("08_record", True)]
+    trained(tmp_path / "drawn", "02_cleaning", key="other", kind="synthetic")
+    trained(tmp_path / "drawn", "03_baseline_cnn", key="other", kind="synthetic", **scored)
+    assert told("drawn") == [("03_baseline_cnn", False)]
+    trained(tmp_path / "drawn", "04_transfer_learning", **scored)
+    assert "other data" in results.all_metrics(tmp_path / "drawn")[1][0]
+    data = results.all_metrics(tmp_path / "own")[0][0]["data"]
+    assert results.study("06_price_of_leakage", data, tmp_path / "own") | {"data": 0} == {
+        **{"stage": "06_price_of_leakage", "price": 3, "reference": True, "data": 0}
+    }
+    assert results.study("06_price_of_leakage", {**data, "kind": "synthetic"}, tmp_path / "own") is None
+    trained(tmp_path / "own", "06_price_of_leakage", price=4)
+    assert results.study("06_price_of_leakage", data, tmp_path / "own")["price"] == 4

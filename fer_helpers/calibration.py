@@ -1,0 +1,38 @@
+"""How sure a model says it is, and how sure it should be; from saved probabilities alone."""
+
+import numpy as np
+from scipy import optimize
+
+SMALLEST = 1e-12  # a probability of 0 has no logarithm
+
+
+def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature with the smallest loss on these faces; above 1: the model was too sure of itself.
+
+    probs: (N, 7), rows sum to 1. labels: (N,). Fit it on val. Source: Guo et al., "On Calibration of Modern Neural
+    Networks" (2017).
+    """
+    rows = np.arange(len(labels))
+    loss = lambda log: -np.log(tempered(probs, np.exp(log))[rows, labels].clip(SMALLEST)).mean()  # noqa: E731
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def tempered(probs: np.ndarray, degree: float) -> np.ndarray:
+    """(N, 7) probabilities as if the network's logits had been divided by `degree`; the likeliest stays the likeliest.
+
+    Of an average over views or networks it is the average's logarithm that is divided.
+    """
+    logs = np.log(np.asarray(probs, dtype=np.float64).clip(SMALLEST)) / degree
+    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def coverage(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a model gains by answering only where it is surest: (share answered (N,), accuracy on those (N,)).
+
+    The k-th place: it answers the k faces it is surest of. probs: (N, 7). labels: (N,). Source: El-Yaniv and Wiener,
+    "On the Foundations of Noise-free Selective Classification" (2010).
+    """
+    order = np.argsort(-probs.max(axis=1), kind="stable")
+    answered = np.arange(1, len(labels) + 1)
+    return answered / len(labels), np.cumsum((probs.argmax(axis=1) == labels)[order]) / answered
