@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_helpers import paths, readme
+from fer_helpers import cards, paths, readme
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = (
@@ -51,7 +51,12 @@ KEPT = (
     "reliability.png",
     "coverage.png",
 )
-GIVEN_AWAY = "03_baseline_cnn/small_cnn/small_cnn.safetensors"  # the weights that users get before they trained any
+# Weights that users get before they trained any, each with a model card: the first that is there is the default
+GIVEN_AWAY = (
+    "08_record/distilled/small_cnn_distilled.safetensors",
+    "03_baseline_cnn/small_cnn/small_cnn.safetensors",
+    "08_record/single/record_single.safetensors",
+)
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 
 
@@ -113,9 +118,12 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     before = paths.read_json(times)["seconds"] if times.exists() else {}
     fresh = {name: time for name, time in seconds.items() if time >= trained_for(out_root / name)}
     paths.write_json(times, {"seconds": dict(sorted({**before, **fresh}.items()))})
-    for name in (GIVEN_AWAY, *[SECOND] * (out_root / SECOND).exists()):  # 05 may be asked to train no second one
-        network = models.load(out_root / name)
-        models.save(network, paths.REFERENCE / name, half=True, metrics=network.card["metrics"])
+    agreement = paths.read_json(paths.REFERENCE / "02_cleaning" / "metrics.json")["label_agreement"]["agreement"]
+    for name in filter(lambda name: (out_root / name).exists(), (*GIVEN_AWAY, SECOND)):
+        network, target = models.load(out_root / name), paths.REFERENCE / name
+        models.save(network, target, half=True, metrics=network.card["metrics"])
+        if name != SECOND:
+            cards.write(target.parent / "MODEL_CARD.md", paths.read_json(target.parent / "metrics.json"), agreement)
     readme.write()
 
 

@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "run": "environment paths pipeline readme report machine sources",
     "measured": "paths",
     "readme": "measured paths pipeline",
-    "report": "cleaning machine models paths readme scoring sources training",
+    "cards": "faces paths scoring",
+    "report": "cards cleaning machine models paths readme scoring sources training",
 }
 
 

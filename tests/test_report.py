@@ -3,18 +3,21 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import augment, cleaning, paths, readme, recipe, report, results, synthetic
+from fer_helpers import augment, cleaning, models, paths, readme, recipe, report, results, scoring, synthetic
+
+SMALL = Path("03_baseline_cnn/small_cnn/small_cnn.safetensors")
 
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """A reference that holds a study, in place of the workbook's own."""
-    model = paths.REFERENCE / report.GIVEN_AWAY
+    model = paths.REFERENCE / SMALL
     folder = tmp_path / "reference"
     monkeypatch.setattr(paths, "REFERENCE", folder)
     monkeypatch.setattr(readme, "write", lambda: None)
@@ -39,10 +42,13 @@ def kept(tmp_path, monkeypatch):
         table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=cleaning.COLUMNS)
         paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
         card["cleaned"] = {"manifest": cleaning.digest(table)}
-        paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card})
+        paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card, "label_agreement": {"agreement": 0.91}})
         (out / "test_openings.csv").write_text("when\n")
-        (out / report.GIVEN_AWAY).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(model, out / report.GIVEN_AWAY)
+        (out / SMALL).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(model, out / SMALL)
+        metrics = paths.read_json(model.parent / "metrics.json")
+        metrics["run"]["seconds"] = 9  # less than the stage's 10
+        paths.write_json(out / SMALL.parent / "metrics.json", metrics)
     return tmp_path, folder
 
 
@@ -60,6 +66,24 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     assert (folder / "notebooks" / "01_exploration.ipynb").read_text() != "before"
     seconds = paths.read_json(folder / "times.json")["seconds"]
     assert seconds["06_price_of_leakage"] == 6 and seconds["01_exploration"] == 10 and "03_baseline_cnn" in seconds
+
+
+def test_weights_are_given_away_in_half_precision_with_a_card(kept):
+    root, folder = kept
+    report.reference(root / "out", root / "drawn")
+    model, metrics = models.load(folder / SMALL), paths.read_json(root / "out" / SMALL.parent / "metrics.json")
+    assert (folder / SMALL).stat().st_size < 2.1 * metrics["weights"] and not (folder / "08_record").exists()
+    assert model.card["metrics"]["test"]["accuracy"] == metrics["test"]["accuracy"]
+    card = (folder / SMALL.parent / "MODEL_CARD.md").read_text()
+    low, high = metrics["test"]["accuracy_ci95"]
+    disgust = metrics["test"]["per_class"]["disgust"]
+    assert (
+        f"| {metrics['test']['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in card and "about 91% of the time" in card
+    )
+    low, high = scoring.accuracy_interval(round(disgust["recall"] * disgust["n"]), disgust["n"])
+    assert f"| disgust | {disgust['n']} | {disgust['recall']:.0%} ({low:.0%} to {high:.0%}) |" in card
+    told = ("## Data, cleaning and protocol", "## Meant for", "## Limits", "## Licence", "23,534 Training faces")
+    assert all(part in card for part in told) and "taught by" not in card and "{" not in card
 
 
 def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
