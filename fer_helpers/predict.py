@@ -7,8 +7,15 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from fer_helpers import models
+from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS, grey_square
+
+# Weights in outputs/reference/ that users get before they trained any: the first that is there is the default
+GIVEN_AWAY = (
+    "08_record/distilled/small_cnn_distilled.safetensors",
+    "03_baseline_cnn/small_cnn/small_cnn.safetensors",
+    "08_record/single/record_single.safetensors",
+)
 
 
 class Prediction(NamedTuple):
@@ -21,6 +28,11 @@ class Prediction(NamedTuple):
 def load_model(path: str | Path) -> torch.nn.Module:
     """The network in a model file, ready to predict; `.card` says where it comes from. Errors as in models.load."""
     return models.load(path)
+
+
+def given_away() -> Path:
+    """The model file in outputs/reference/ that users get by default; its model card lies beside it."""
+    return next(path for name in GIVEN_AWAY if (path := paths.REFERENCE / name).exists())
 
 
 def as_face(image) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_helpers import cards, paths, readme
+from fer_helpers.predict import GIVEN_AWAY
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = (
@@ -50,12 +51,6 @@ KEPT = (
     "cost.png",
     "reliability.png",
     "coverage.png",
-)
-# Weights that users get before they trained any, each with a model card: the first that is there is the default
-GIVEN_AWAY = (
-    "08_record/distilled/small_cnn_distilled.safetensors",
-    "03_baseline_cnn/small_cnn/small_cnn.safetensors",
-    "08_record/single/record_single.safetensors",
 )
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 

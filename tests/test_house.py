@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "grad_cam": "",
     "attribution": "faces grad_cam models scoring",
     "transfer": "faces machine models training",
-    "predict": "faces models",
+    "predict": "faces models paths",
     "plots": "faces",
     "environment": "",
     "receipts": "environment paths",
@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "measured": "paths",
     "readme": "measured paths pipeline",
     "cards": "faces paths scoring",
-    "report": "cards cleaning machine models paths readme scoring sources training",
+    "report": "cards cleaning machine models paths predict readme scoring sources training",
 }
 
 
