@@ -28,7 +28,7 @@ PYTHON = "3.13"
 BRINGS = (
     *("torch==2.11.*", "torchvision==0.26.*", "numpy==2.1.*", "pandas==2.2.*", "matplotlib==3.10.*"),
     *("scikit-learn==1.6.*", "scipy==1.16.*", "seaborn==0.13.*", "pillow==11.3.*", "requests==2.32.*"),
-    *("safetensors==0.7.*", "kagglehub==0.3.*", "PyWavelets==1.9.*", "tqdm==4.67.*", "pip==24.1.2"),
+    *("safetensors==0.7.*", "kagglehub==0.3.*", "PyWavelets==1.9.*", "protobuf==5.29.*", "pip==24.1.2"),
     *("ipykernel==6.17.1", "ipython==7.34.0", "jupyter_client==7.4.9", "traitlets==5.7.1", "tornado==6.5.1"),
 )
 SIZE_GB = 5.5  # measured on Linux: CUDA libraries are nearly all of it
@@ -155,6 +155,7 @@ def variables(folder: Path) -> dict[str, str]:
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{ROOT.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": paths.repository(),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else an old kernel on a new Python warns about its debugger
         **dict.fromkeys(("PYTHONPATH", "FER_DATA", "VIRTUAL_ENV"), ""),
     }
 
