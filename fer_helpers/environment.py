@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST = (3, 11)  # as requires-python in pyproject.toml, which older Pythons have no reader for
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+COLABS_OWN = ("jupyterlab", "ipykernel")  # Colab has a server and a kernel of its own, and dies of another version
 FULL_GB, SMALL_GB = 6.0, 1.7  # measured on Linux with torch 2.15: CUDA libraries are nearly all of the difference
 
 
@@ -43,12 +44,8 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     """The Python that has what the workbook needs: the active environment's, or that of `.venv`, built if need be."""
     where = place(root)
     wanted = requirements(root)
-    if where == "colab":  # its torch stays; only what isn't there is added
-        lacking = missing([line for line in wanted["core"] + wanted["lab"] if "jupyterlab" not in line])
-        if lacking:
-            print(f"Installing what Colab lacks: {', '.join(lacking)}")
-            pip(Path(sys.executable), root, *lacking)
-        return Path(sys.executable)
+    if where == "colab":
+        return complete(root, wanted)
     lacking = missing([line for group in wanted.values() for line in group])
     if where == "conda" and lacking:
         name = os.environ.get("CONDA_DEFAULT_ENV", "")
@@ -64,9 +61,27 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     return Path(sys.executable)
 
 
+def complete(root: Path, wanted: dict[str, list[str]]) -> Path:
+    """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does.
+
+    Raises UserError where Colab's torch is too old: another one would take 6 GB and not fit what is loaded already.
+    """
+    groups = wanted["core"] + ([] if "google.colab" in sys.modules else wanted["lab"])
+    lacking = missing([line for line in groups if not line.startswith(COLABS_OWN)])
+    if old := [line for line in lacking if line.startswith("torch")]:
+        raise UserError(
+            f"The workbook needs {' and '.join(old)}, and this runtime of Colab has older ones: choose the latest "
+            f"runtime version (menu Runtime, Change runtime type), and run this again."
+        )
+    if lacking:
+        print(f"Installing what Colab lacks: {', '.join(lacking)}")
+        pip(Path(sys.executable), root, *lacking)
+    return Path(sys.executable)
+
+
 def place(root: Path = ROOT) -> str:
     """Where this interpreter lives: colab, own (the workbook's .venv), venv (another one), conda, or system."""
-    if "COLAB_RELEASE_TAG" in os.environ:
+    if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
         return "colab"
     if Path(sys.prefix).resolve() == (root / ".venv").resolve():
         return "own"
@@ -106,7 +121,12 @@ def missing(lines: list[str]) -> list[str]:
 
 def python_of(root: Path = ROOT) -> Path:
     """The interpreter in `.venv`."""
-    return root / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return python_in(root / ".venv")
+
+
+def python_in(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def build(root: Path, torch_index: str = "", again: bool = False) -> Path:

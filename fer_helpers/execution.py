@@ -58,14 +58,18 @@ def alone(out_root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def own_kernel() -> Iterator[None]:
-    """Let `python3` mean this interpreter, whatever kernels of that name the user has registered."""
+def own_kernel(python: str | Path = sys.executable, variables: dict | None = None) -> Iterator[None]:
+    """Let `python3` mean this interpreter, whatever kernels of that name the user has registered.
+
+    variables: of its environment, beside or instead of those of this process.
+    """
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "kernels" / "python3" / "kernel.json"
         spec.parent.mkdir(parents=True)
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+        command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        content = {"argv": command, "display_name": "Python 3", "language": "python", "env": variables or {}}
+        spec.write_text(json.dumps(content))
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
         try:
             yield
@@ -103,14 +107,14 @@ def plain(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: str) -> float:
+def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: str, kernel=own_kernel) -> float:
     """Run a notebook into its folder; returns seconds. A failure raises UserError, the copy stays as failed.ipynb."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     running, lines, started = folder / "running.ipynb", Lines(), time.monotonic()
     try:
-        with own_kernel():
+        with kernel():
             done = papermill.execute_notebook(
                 plain(notebook),
                 plain(running),

@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import importlib
 import json
 import os
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "outputs" / "reference"
+DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 
 ROOM = "the disk is full; make room and run again, what was finished is kept"
 RIGHTS = "its folder is read-only; give another folder for results with OUT="
@@ -26,8 +29,13 @@ def repository() -> str:
 
 
 def stage(name: str, out_root: str | Path = "outputs") -> Path:
-    """Folder of a stage's results, made if it isn't there; `out_root` counts from the workbook's root."""
+    """Folder of a stage's results, made if it isn't there; `out_root` counts from the workbook's root.
+
+    In Colab an `out_root` on the user's Google Drive asks the user for it, once.
+    """
     folder = ROOT / out_root / name
+    if folder.is_relative_to(DRIVE) and "google.colab" in sys.modules and not DRIVE.is_mount():
+        importlib.import_module("google.colab.drive").mount(str(DRIVE))  # before the folder: it must find nothing there
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

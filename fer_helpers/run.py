@@ -28,6 +28,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "lint": ("check the style of modules and notebooks", ""),
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
     "setup": ("build the environment, no more", ""),
+    "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
@@ -135,8 +136,10 @@ def do(command: str, options: dict[str, str]) -> int | None:
         return print(f"The environment is ready: {sys.executable}")
     if command in ("lint", "clean", "help"):
         return {"lint": lint, "clean": clean, "help": show_help}[command]()
-    from fer_helpers import readme, report
+    from fer_helpers import readme, rehearsal, report
 
+    if command == "rehearse":
+        return rehearsal.walk(extra)
     if command == "evaluate":
         if "MODEL" not in options:
             raise UserError("Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors")
@@ -225,10 +228,9 @@ def module(name: str, *arguments: str) -> int:
 
 def lint() -> int:
     """Every check, also after one has failed."""
-    checks = [("ruff", "check", "."), ("ruff", "format", "--check", ".")]
     notebooks = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-    keys = "metadata.papermill cell.metadata.papermill"
-    checks.append(("nbstripout", "--verify", "--keep-id", "--extra-keys", keys, *notebooks))
+    stripped = ("nbstripout", "--verify", "--keep-id", "--extra-keys", "metadata.papermill cell.metadata.papermill")
+    checks = [("ruff", "check", "."), ("ruff", "format", "--check", "."), (*stripped, *notebooks)]
     return max([module(*check) for check in checks])
 
 
@@ -239,8 +241,7 @@ def clean(root: Path = ROOT) -> None:
     caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
     doomed += [path for pattern in caches for path in root.glob(pattern)]
     for path in doomed:
-        files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
-        size = sum(file.stat().st_size for file in files) / 1e6
+        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()) / 1e6
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         print(f"removed {path.relative_to(root)}: {size:.1f} MB")
     print(f"The environment stays; to remove it too: delete {root / '.venv'}")
@@ -251,9 +252,7 @@ def show_help() -> None:
     print("make <command> [NAME=value ...], or without make: python -m fer_helpers.run <command> [NAME=value ...]\n")
     for name, (what, takes) in COMMANDS.items():
         print(f"  {name:<14} {what}" + (f" ({takes})" if takes else ""))
-    print("\nVariables")
-    for name, what in VARIABLES.items():
-        print(f"  {name:<12} {what}")
+    print("\nVariables", *(f"  {name:<12} {what}" for name, what in VARIABLES.items()), sep="\n")
 
 
 if __name__ == "__main__":

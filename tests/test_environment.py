@@ -186,6 +186,24 @@ def test_an_active_environment_that_lacks_something(bare, commands, monkeypatch,
     assert installs(ran) == ["imagehash>=4.3"]
 
 
+@pytest.mark.parametrize("in_kernel", [True, False])
+def test_colabs_own_kernel_server_and_torch_are_never_installed_over(bare, commands, monkeypatch, in_kernel):
+    ran, _ = commands
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    if in_kernel:
+        monkeypatch.setitem(sys.modules, "google.colab", object())
+        monkeypatch.delenv("COLAB_RELEASE_TAG")  # either tells that this is Colab
+    old = ("imagehash", "kagglehub", "papermill", "jupyterlab", "ipykernel")  # absent, or older than asked for
+    monkeypatch.setattr(environment, "missing", lambda lines: [line for line in lines if line.startswith(old)])
+    environment.ensure(root=bare)
+    wanted = "imagehash>=4.3 kagglehub>=1.0,<2"
+    assert installs(ran) == [wanted if in_kernel else f"{wanted} papermill>=2.6"]
+    monkeypatch.setattr(environment, "missing", lambda lines: [line for line in lines if line.startswith("torch")])
+    with pytest.raises(UserError, match=r"needs torch>=.* and torchvision>=.*choose the latest runtime version"):
+        environment.ensure(root=bare)
+    assert ran == []
+
+
 def test_missing_compares_versions_as_numbers(monkeypatch):
     have = {"torch": "2.11.0+cpu", "kagglehub": "1.0.3", "pillow": "9.5"}
 
