@@ -50,9 +50,12 @@ MAY_IMPORT = {
     "receipts": "environment paths",
     "execution": "environment paths receipts",
     "pipeline": "environment execution machine paths receipts sources",
-    "run": "environment paths pipeline readme report machine sources",
+    "run": "compare environment machine page paths pipeline readme report sources",
     "measured": "paths",
     "readme": "measured paths pipeline",
+    "story": "paths readme",
+    "page": "paths story",
+    "compare": "paths receipts results scoring",
     "report": "cleaning machine models paths readme scoring sources training",
 }
 
