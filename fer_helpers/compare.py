@@ -134,7 +134,7 @@ def lines(found: dict) -> list[str]:
         told += ["", f"{kind}: the same"] if not sentences else ["", kind]
         told += [f"  {sentence} ({', '.join(stages)})" for sentence, stages in sentences.items()]
     told += ["", "scores: no model is in both"] if not found["scores"] else ["", "scores, B less A on the same faces"]
-    decided = 0
+    pairs = 0
     for name, each in found["scores"].items():
         told.append(f"  {name}" + (f" ({'; '.join(each['settings'])})" if each["settings"] else ""))
         told += [f"    not paired: {each['why_not']}"] if "why_not" in each else []
@@ -144,10 +144,10 @@ def lines(found: dict) -> list[str]:
                 low, high = (100 * end for end in one["ci95"])
                 gain = f"{100 * one['difference']:+.1f} points ({low:+.1f} to {high:+.1f})"
                 line += f"  {gain}, p {one['p']:.2g}, {one['verdict']}"
-                decided += 1
+                pairs += 1
             told.append(line)
-    if decided > 1:
-        told += [f"  Intervals are of 95 %; p is McNemar's. Of {decided} comparisons one in twenty is decided by luck."]
+    if pairs:
+        told += ["  Intervals are of 95 %; p is McNemar's. Of twenty pairs of equally good models luck decides one."]
         told += ["  Choose by val: who compares on test chooses on test."]
     for side in "ab":
         told += [f"only in {side.upper()}: {', '.join(found[f'only_in_{side}'])}"] if found[f"only_in_{side}"] else []

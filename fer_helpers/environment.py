@@ -183,8 +183,8 @@ def run_quietly(command: list[str], root: Path, sentence: str) -> None:
 def clean(root: Path = ROOT) -> None:
     """Remove what can be made again, and say how much that was."""
     outputs = root / "outputs"
-    kept = ("reference", ".gitkeep", "README.md")
-    doomed = [path for path in outputs.glob("*") if path.name not in kept]
+    kept = ("reference", ".gitkeep")
+    doomed = [path for path in outputs.glob("*") if path.name not in kept and not path.name.startswith("README")]
     caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
     doomed += [path for pattern in caches for path in root.glob(pattern)]
     for path in doomed:

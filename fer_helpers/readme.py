@@ -22,6 +22,7 @@ def blocks() -> dict[str, str]:
         "claims": claims_line(),
         "badges": badges(),
         "times": times_line(),
+        "page": measured.page_line(),
         "speed": measured.speed_lines(),
         "accuracy": measured.accuracy_lines(),
         "cluster": measured.cluster_line(),

@@ -58,7 +58,8 @@ def tell(notebook: Path, out_root: Path) -> Section:
     name, number = SHOWN.get(stage[:2], ("", None))
     figure = next(iter(sorted(folder.glob(name or "*.png"))), None)
     finding, caption = words_of(figure) if figure else ("", "")
-    executed = folder / notebook.name
+    kept, executed = folder == folders[1], folder / notebook.name
+    there = executed.exists() and not kept  # what is kept as a notebook was run on drawn faces
     try:
         metrics = paths.read_json(folder / "metrics.json")
         value = number(folder, metrics) if number else None
@@ -69,13 +70,13 @@ def tell(notebook: Path, out_root: Path) -> Section:
         stage,
         question,
         folder,
-        kept=folder == folders[1],
+        kept=kept,
         figure=figure,
         finding=finding,
         caption=caption,
         number=value,
-        reading=printed_under(executed, figure.name) if figure and executed.exists() else (),
-        executed=executed if executed.exists() else None,
+        reading=printed_under(executed, figure.name) if figure and there else (),
+        executed=executed if there else None,
         data=metrics.get("data") or {},
         run=metrics.get("run") or {},
     )

@@ -1,4 +1,4 @@
-"""Headless Chromium, spoken to through its debugging pipe: what a page shows, what went wrong, what it asked for."""
+"""How a page is judged: by its HTML alone, and in headless Chromium, spoken to through its debugging pipe."""
 
 import base64
 import json
@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from html.parser import HTMLParser
 from itertools import count
+from pathlib import Path
 
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome") if os.name == "posix" else ()
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 SEEN = """new Promise(done => {
   const told = () => done({
     images: [...document.images].map(one => ({alt: one.alt, wide: one.naturalWidth})),
@@ -21,6 +24,36 @@ SEEN = """new Promise(done => {
   const all = [...document.images].map(one => one.decode().catch(() => 0));
   Promise.all(all).then(() => setTimeout(told, 50));
 })"""
+LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
+
+
+class Html(HTMLParser):
+    """What stands in a page: images, links, sections, everything that is loaded, and the text."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self.images, self.links, self.sections, self.loads, self.text = path, [], [], [], [], ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        of = dict(attrs)
+        self.images += [of] if tag == "img" else []
+        self.links += [of["href"]] if tag == "a" else []
+        self.sections += [of["id"]] if tag == "section" else []
+        self.loads += [of[LOADS[tag]]] if of.get(LOADS.get(tag)) else []
+
+    def handle_data(self, data):
+        self.text += data
+
+    def check(self):
+        """It says what its pictures show, and loads nothing but what lies beside it."""
+        assert self.source.startswith('<!doctype html>\n<html lang="en">') and 'name="viewport"' in self.source
+        for image in self.images:
+            assert len(image["alt"]) > 5, f"what does it show? {image['src'][:80]}"
+        for address in self.loads:
+            assert address.startswith("data:") or (self.path.parent / address).exists(), address[:80]
+        assert "url(" not in self.source and "@import" not in self.source and "<script" not in self.source
 
 
 class Chromium:
@@ -102,15 +135,23 @@ class Chromium:
 
 @contextmanager
 def chromium():
-    """A browser that is ended afterwards."""
-    read, to = os.pipe()
-    of, written = os.pipe()
+    """A browser that is ended afterwards; it reads what it is asked from its file 3, and answers into file 4."""
+    import fcntl  # Windows has none, and its browsers no such pipe
+
+    (read, to), (of, written) = os.pipe(), os.pipe()
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (read, written)]  # neither is 3 or 4 itself
+    os.close(read)
+    os.close(written)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = f"--headless --no-sandbox --disable-gpu --no-first-run --user-data-dir={profile}"
-        command = ["sh", "-c", f'exec "{PROGRAM}" {flags} --remote-debugging-pipe 3<&{read} 4>&{written}']
-        process = subprocess.Popen(command, pass_fds=(read, written), stderr=subprocess.DEVNULL)
-        os.close(read)
-        os.close(written)
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
+        process = subprocess.Popen(
+            [PROGRAM, *flags, f"--user-data-dir={profile}"],
+            preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)),
+            close_fds=False,
+            stderr=subprocess.DEVNULL,
+        )
+        for end in ends:
+            os.close(end)
         with os.fdopen(to, "wb") as out, os.fdopen(of, "rb") as back:
             try:
                 yield Chromium(out, back)
