@@ -198,3 +198,18 @@ def run_quietly(command: list[str], root: Path, sentence: str) -> None:
     if done.returncode:
         last = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-8:])
         raise UserError(f"{sentence}\nIts last lines:\n{last}", code=1)
+
+
+def clean(root: Path = ROOT) -> None:
+    """Remove what can be made again, and say how much that was."""
+    outputs = root / "outputs"
+    kept = ("reference", ".gitkeep")
+    doomed = [path for path in outputs.glob("*") if path.name not in kept and not path.name.startswith("README")]
+    caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
+    doomed += [path for pattern in caches for path in root.glob(pattern)]
+    for path in doomed:
+        files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        print(f"removed {path.relative_to(root)}: {size:.1f} MB")
+    print(f"The environment stays; to remove it too: delete {root / '.venv'}")

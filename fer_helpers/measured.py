@@ -113,3 +113,16 @@ def cluster_line() -> str:
         f"costs {measured[0]['overhead_seconds_a_run']:.1f} s. Calculated from that for trainings of "
         f"{calculated['training_seconds_a_run'] / 60:.1f} minutes ({calculated['of']}), not measured: {hours}."
     )
+
+
+def page_line() -> str:
+    """What `make bench PARAMS=page` measured; '' while the reference has no such measurement."""
+    found = section("page")
+    if not found:
+        return ""
+    return (
+        f"Measured: the page has {found['index_mb']:.1f} MB and stands after {found['loaded_ms']['index']:.0f} ms on a "
+        f"desk, {found['loaded_ms']['phone']:.0f} ms in a phone's window (Chromium, from disk, median of "
+        f"{found['visits']}, {found['run']['device'].replace('cpu: ', '')}); {found['notebooks']} notebooks as HTML "
+        f"are {found['notebooks_mb']:.1f} MB, and making everything takes {found['make_seconds']:.0f} s."
+    )

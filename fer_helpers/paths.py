@@ -106,9 +106,13 @@ def write_csv(path: str | Path, table) -> None:
 
 
 def save_figure(figure, path: str | Path) -> None:
-    """Write a matplotlib figure as PNG; the same figure gives the same bytes."""
+    """Write a matplotlib figure as PNG; the same figure gives the same bytes.
+
+    Its title (the finding) and its caption (the data) travel in the file as text: the page of results reads them there.
+    """
+    told = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
     with whole(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        figure.savefig(temporary, metadata={"Software": None, **told})
 
 
 def add_line(path: str | Path, row: dict) -> None:

@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from fer_helpers.faces import EMOTIONS
 
 COLOURS = dict(zip(EMOTIONS, sns.color_palette("colorblind", len(EMOTIONS)), strict=True))
+NUMBER = "{x:,g}"  # of a tick: 7,000 and 2.5
 BLUE, ORANGE, GREEN, RED, *_ = sns.color_palette("colorblind")
 STYLE = {
     "figure.dpi": 100,
-    "savefig.dpi": 100,
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -43,6 +43,7 @@ def styled(draw):
             figure.supxlabel(caption, x=0.01, ha="left", fontsize=9.5, color=colour)
             figure.draw_without_rendering()  # settles the layout while the style holds
         plt.close(figure)  # pyplot would keep it alive and show it a second time
+        figure._repr_mimebundle_ = lambda **_: ({}, {"image/png": {"alt": f"{title}. {caption}"}})  # in Jupyter
         return figure
 
     return wrapper
@@ -58,8 +59,8 @@ def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}"):
         colours = list(COLOURS.values()) if len(series) == 1 else sns.color_palette("colorblind")[k]
         drawn = axes.bar(place, heights, wide * 0.94, label=name, color=colours)
         axes.bar_label(drawn, [form.format(height) for height in heights], fontsize=8.5, padding=1)
-    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS)
-    axes.set_ylabel(ylabel)
+    axes.set(xticks=range(len(EMOTIONS)), xticklabels=EMOTIONS, ylabel=ylabel)
+    axes.yaxis.set_major_formatter(NUMBER)
     axes.grid(axis="y")
     if len(series) > 1:
         axes.legend()
@@ -98,9 +99,9 @@ def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str,
     values = np.asarray(values)
     shown = 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1) if share else values
     figure, axes = plt.subplots(figsize=(max(7.0, 1.5 + 0.85 * len(columns)), 1.6 + 0.55 * len(rows)))
-    label = "% of the row" if share else label
+    bar = {"label": "% of the row" if share else label, "format": NUMBER}
     style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ".0f" if share else ",.0f"}
-    sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws={"label": label}, **style)
+    sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws=bar, **style)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="y", rotation=0)
     axes.tick_params(axis="x", rotation=30)
@@ -117,12 +118,12 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
     for (name, values), style in zip(series.items(), ("-", "--", ":", "-.", (0, (5, 1))), strict=False):
         values = np.asarray(values) * (100 if percent else 1)
         places = along[1][name] if along else np.arange(1, len(values) + 1)
-        axes.plot(places, values, linestyle=style, marker=".", label=name, linewidth=2)
+        axes.plot(places, values, linestyle=style, marker=".", label=name.replace("_", " "), linewidth=2)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
         axes.annotate(f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), size=9, color="0.35", ha="right", va="bottom")
     axes.set(xlabel=along[0] if along else "epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=not along, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=not along, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid()
     axes.legend()
     return figure
@@ -134,11 +135,11 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
     figure, axes = plt.subplots(figsize=(7.5, 4))
     edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in series.values()]), bins)
     for name, values in series.items():
-        colour = {"color": COLOURS[name]} if name in COLOURS else {}
-        axes.hist(values, edges, histtype="step", linewidth=2, label=name, **colour)
+        axes.hist(values, edges, histtype="step", linewidth=2, label=name, color=COLOURS.get(name))
     if line is not None:
         axes.axvline(line, color=RED, linestyle="--")
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.yaxis.set_major_formatter(NUMBER)
     axes.grid(axis="y")
     if len(series) > 1:
         axes.legend(fontsize=9)
@@ -235,8 +236,7 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
     looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
     looks += [{"marker": marker, "color": "0.5", "label": name} for name, marker in markers.items()]
     figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right upper", fontsize=9)
-    axes.margins(0.25)
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if log else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")
     axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
     axes.grid()
     return figure

@@ -22,6 +22,7 @@ def blocks() -> dict[str, str]:
         "claims": claims_line(),
         "badges": badges(),
         "times": times_line(),
+        "page": measured.page_line(),
         "speed": measured.speed_lines(),
         "accuracy": measured.accuracy_lines(),
         "cluster": measured.cluster_line(),
@@ -193,10 +194,14 @@ def badges() -> str:
     """A table of the notebooks with their questions and badges."""
     lines = ["| notebook | question | open |", "|---|---|---|"]
     for path in sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        question = re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
-        lines.append(f"| [{path.stem}](notebooks/{path.name}) | {question} | {badge(path)} |")
+        lines.append(f"| [{path.stem}](notebooks/{path.name}) | {question(path)} | {badge(path)} |")
     return "\n".join(lines)
+
+
+def question(notebook: Path) -> str:
+    """What a notebook asks: its title."""
+    first = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
+    return re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
 
 
 def address() -> None:

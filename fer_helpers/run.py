@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from difflib import get_close_matches
@@ -30,6 +29,8 @@ COMMANDS = {  # what it does, and which variables it takes
     "setup": ("build the environment, no more", ""),
     "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
+    "report": ("make the page of results anew: OUT/index.html, as every run of notebooks does at its end", "OUT"),
+    "compare": ("what differs between two folders of results, and their scores: B=other, A if not outputs", "A B OUT"),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
@@ -46,11 +47,12 @@ VARIABLES = {
     "DEVICE": "cpu, cuda or auto",
     "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
+    "A": "a folder of results to compare with, outputs/ if not given",
+    "B": "the folder of results that is compared with A",
     "TORCH_INDEX": f"where torch is installed from, like {environment.CPU_WHEELS}",
 }
 BUDGETS = ("auto", "smoke", "quick", "full")
 DEVICES = ("auto", "cpu", "cuda")
-KEPT = ("reference", ".gitkeep")  # what `clean` leaves in outputs/
 
 
 def main(words: list[str]) -> int:
@@ -124,8 +126,10 @@ def close(word: str, known) -> str:
 def do(command: str, options: dict[str, str]) -> int | None:
     """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
     extra = shlex.split(options.get("PARAMS", ""))
-    if command in ("run-all", "studies") or command.isdigit():
-        return run_notebooks(command, options)
+    if runs := command in ("run-all", "studies") or command.isdigit():
+        run_notebooks(command, options)
+    if runs or command in ("report", "compare"):
+        return tell(command, options)
     if command == "test":
         return module("pytest", *extra)
     if command in ("bench", "bench-accuracy"):
@@ -135,7 +139,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "setup":
         return print(f"The environment is ready: {sys.executable}")
     if command in ("lint", "clean", "help"):
-        return {"lint": lint, "clean": clean, "help": show_help}[command]()
+        return {"lint": lint, "clean": environment.clean, "help": show_help}[command]()
     from fer_helpers import readme, rehearsal, report
 
     if command == "rehearse":
@@ -168,6 +172,16 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
         command=f"make {command}",
     )
     pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
+
+
+def tell(command: str, options: dict[str, str]) -> None:
+    """The page of results, or two folders side by side; nothing is run, and no test is opened."""
+    from fer_helpers import compare, page
+
+    out = ROOT / results_in(options)
+    if command == "compare":
+        return compare.tell(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
+    return page.make(out) if command == "report" else page.after_run(out)
 
 
 def results_in(options: dict[str, str]) -> str:
@@ -232,19 +246,6 @@ def lint() -> int:
     stripped = ("nbstripout", "--verify", "--keep-id", "--extra-keys", "metadata.papermill cell.metadata.papermill")
     checks = [("ruff", "check", "."), ("ruff", "format", "--check", "."), (*stripped, *notebooks)]
     return max([module(*check) for check in checks])
-
-
-def clean(root: Path = ROOT) -> None:
-    """Remove what can be made again, and say how much that was."""
-    outputs = root / "outputs"
-    doomed = [path for path in outputs.glob("*") if path.name not in KEPT and not path.name.startswith("README")]
-    caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
-    doomed += [path for pattern in caches for path in root.glob(pattern)]
-    for path in doomed:
-        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()) / 1e6
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        print(f"removed {path.relative_to(root)}: {size:.1f} MB")
-    print(f"The environment stays; to remove it too: delete {root / '.venv'}")
 
 
 def show_help() -> None:

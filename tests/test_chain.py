@@ -16,8 +16,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from fer_helpers import models, paths, results
+from fer_helpers import models, page, paths, results
 from fer_helpers.faces import EMOTIONS
+from tests import pages
 
 pytestmark = pytest.mark.chain
 CURVES = ["history.csv", "loss_curve.png", "accuracy_curve.png", "confusion_matrix.png", "confusion_matrix_train.png"]
@@ -121,6 +122,35 @@ def test_every_result_says_that_it_is_a_demonstration(row):
     for stage in WRITTEN:
         assert "DEMONSTRATION" in (out / stage / f"{stage}.ipynb").read_text(), stage
     assert pd.read_csv(out / "09_results" / "leaderboard.csv").demonstration.all()
+
+
+def test_the_page_tells_the_row(row):
+    out, _, said = row
+    assert f"the page: {out / 'index.html'}" in said
+    files = {name: pages.Html(out / f"{name}.html") for name in ("index", "contact_sheet")}
+    files |= {stage: pages.Html(out / "notebooks" / f"{stage}.html") for stage in WRITTEN}
+    for name, html in files.items():
+        html.check()
+        assert page.DEMONSTRATION in html.text, name
+        alts = [image["alt"] for image in html.images]
+        of_a_demonstration = [alt for alt in alts if alt.endswith(" faces") and ". DEMONSTRATION on drawn faces" in alt]
+        assert (of_a_demonstration == alts and alts) or name == "index", name
+    told = files["index"].text.split("Not run yet")[0]
+    assert {f"notebooks/{stage}.html" for stage in WRITTEN} <= set(files["index"].links) and "95 % interval" in told
+    assert len(files["contact_sheet"].images) == len(list(out.glob("[0-9][0-9]_*/**/*.png")))
+    if pages.PROGRAM:
+        with pages.chromium() as browser:
+            for html in files.values():
+                seen = browser.visit(html.path.as_uri(), 360, 740)
+                assert seen["errors"] == [] and seen["wide"] <= 360, html.path.name
+                assert len(seen["images"]) == len(html.images) and all(image["wide"] for image in seen["images"])
+
+
+def test_a_run_is_compared_with_itself(row, tmp_path):
+    out, _, _ = row
+    code, said = call("compare", f"A={out}", f"B={out}", f"OUT={tmp_path}")
+    assert code == 0 and said.count(": the same") == 4 and said.count("not decided") == 6, said
+    assert len(paths.read_json(tmp_path / "compare.json")["scores"]) == 3
 
 
 def test_test_was_opened_once_a_model(row):

@@ -317,7 +317,7 @@ def test_clean_keeps_the_reference_and_the_environment(tmp_path, capsys):
     for name in [*kept, *gone]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"0" * 300_000)
-    run.clean(tmp_path)
+    environment.clean(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(kept)
     assert "removed outputs/03_baseline_cnn: 0.3 MB" in capsys.readouterr().out

@@ -52,9 +52,12 @@ MAY_IMPORT = {
     "execution": "environment paths receipts",
     "pipeline": "environment execution machine paths receipts sources",
     "rehearsal": "environment execution paths",
-    "run": "environment paths pipeline readme rehearsal report machine sources",
+    "run": "compare environment machine page paths pipeline readme rehearsal report sources",
     "measured": "paths",
     "readme": "measured paths pipeline",
+    "story": "paths readme",
+    "page": "paths story",
+    "compare": "paths receipts results scoring",
     "cards": "faces paths scoring",
     "report": "cards cleaning machine models paths predict readme scoring sources training",
 }

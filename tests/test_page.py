@@ -1,0 +1,194 @@
+"""The page of results: what it tells, what it loads, and how it looks in a browser."""
+
+import base64
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from fer_helpers import page, paths, plots, readme, run, story
+from tests import pages
+
+NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+KEPT = [path.name for path in sorted(paths.REFERENCE.glob("[0-9][0-9]_*")) if (path / "metrics.json").exists()]
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com)"
+)
+
+
+def executed(folder, figure, alt):
+    """The copy of a notebook that saves this figure and reads it."""
+    shown = {"image/png": base64.b64encode((folder / figure).read_bytes()).decode(), "text/plain": "<Figure>"}
+    about = {"image/png": {"alt": alt}} if alt else {}
+    picture = {"output_type": "execute_result", "data": shown, "metadata": about, "execution_count": 1}
+    said = {"output_type": "stream", "name": "stdout", "text": ["Seven <bars>.\n", "\n", "No more.\n"]}
+    of = {"cell_type": "code", "metadata": {}, "execution_count": 1}
+    cells = [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": f"{BADGE}\n\n# {folder.name[:2]} · What?\n"},
+        {**of, "id": "b", "source": f'paths.save_figure(fig, out / "{figure}")\nfig', "outputs": [picture]},
+        {**of, "id": "c", "source": "print(words)", "outputs": [said]},
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    book = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": cells}
+    (folder / f"{folder.name}.ipynb").write_text(json.dumps(book))
+
+
+@pytest.fixture(params=["real", "drawn"])
+def results(request, tmp_path, monkeypatch):
+    """A folder of results with the reference's metrics, as of FER-2013 or as of drawn faces; no reference beside it."""
+    out = tmp_path / "outputs"
+    for stage in KEPT:
+        metrics = paths.read_json(paths.REFERENCE / stage / "metrics.json")
+        metrics["data"]["demonstration"] = request.param == "drawn"
+        paths.write_json(out / stage / "metrics.json", metrics)
+        figure = story.SHOWN[stage[:2]][0]
+        words = PngInfo()
+        words.add_text("Title", f"Finding of {stage} & 1 < 2")
+        words.add_text("Description", "7 faces")
+        Image.new("L", (800, 420), 128).save(out / stage / figure, pnginfo=words)
+        executed(out / stage, figure, "" if stage[:2] == "01" else "Finding of a figure")
+    small = paths.REFERENCE / "03_baseline_cnn" / "small_cnn" / "metrics.json"
+    (out / "03_baseline_cnn" / "small_cnn").mkdir()
+    shutil.copy(small, out / "03_baseline_cnn" / "small_cnn")
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    return out, request.param == "drawn"
+
+
+def test_a_figure_carries_its_title_and_the_notebook_its_alternative_text(tmp_path):
+    fig = plots.bars({"a": np.arange(7)}, ylabel="faces", title="Half − “all” of them", caption="FER-2013 · 7 faces")
+    paths.save_figure(fig, tmp_path / "a.png")
+    assert story.words_of(tmp_path / "a.png") == ("Half − “all” of them", "FER-2013 · 7 faces")
+    from IPython.core.formatters import DisplayFormatter
+
+    _, metadata = DisplayFormatter().format(fig)
+    assert metadata == {"image/png": {"alt": "Half − “all” of them. FER-2013 · 7 faces"}}
+
+
+def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(results):
+    out, _ = results
+    page.make(out)
+    html = pages.Html(out / "index.html")
+    html.check()
+    assert html.sections == [path.stem for path in NOTEBOOKS] and len(html.images) == len(KEPT)
+    for path in NOTEBOOKS:
+        assert readme.question(path) in html.text
+    for stage in KEPT:
+        assert f"Finding of {stage} & 1 < 2" in html.text
+        assert f"Finding of {stage} & 1 < 2. 7 faces" in [image["alt"] for image in html.images]
+        assert f"notebooks/{stage}.html" in html.links and (out / "notebooks" / f"{stage}.html").exists()
+    assert html.text.count("Seven <bars>.") == len(KEPT)
+    assert not [link for link in html.links if not link.startswith(("#", "notebooks/", "contact_sheet.html"))]
+    for stage in {path.stem for path in NOTEBOOKS} - set(KEPT):
+        assert f"Not run yet: make {stage[:2]}" in html.text
+
+
+def test_numbers_are_those_of_the_metrics_files(results):
+    out, _ = results
+    told = {path.stem[:2]: story.tell(path, out).number for path in NOTEBOOKS if path.stem in KEPT}
+    test = paths.read_json(out / "03_baseline_cnn" / "small_cnn" / "metrics.json")["test"]
+    low, high = test["accuracy_ci95"]
+    assert told["03"].value == f"{test['accuracy']:.1%}"
+    assert told["03"].interval == f"95 % interval {low:.1%} to {high:.1%}"
+    assert "small cnn, the best on val of 2 networks" in told["03"].of
+    found = paths.read_json(out / "02_cleaning" / "metrics.json")
+    assert told["02"].value == f"{found['with_copy_in_training']['test'] / found['data']['counts']['test']:.1%}"
+    price = paths.read_json(out / "06_price_of_leakage" / "metrics.json")["price"]["plain"]["test_price"]
+    assert told["06"].value == f"{100 * price['mean']:+.1f} points"
+    assert told["06"].interval == "95 % interval {:+.1f} to {:+.1f}".format(*(100 * end for end in price["ci95"]))
+    claims = paths.read_json(out / "05_grad_cam" / "metrics.json")
+    claims = claims["claims"][claims["model"]].values()
+    assert told["05"].value == f"{sum(each['verdict'] == 'holds' for each in claims)} of {len(claims)}"
+    pair = paths.read_json(out / "09_results" / "metrics.json")["pairs"][0]
+    assert (
+        told["09"].value == f"{100 * pair['difference']:+.1f} points" and pair["a"].replace("_", " ") in told["09"].of
+    )
+
+
+def test_a_demonstration_is_unmistakable_and_nothing_else_is_called_one(results):
+    out, drawn = results
+    page.make(out)
+    files = [out / "index.html", out / "contact_sheet.html", *sorted((out / "notebooks").glob("*.html"))]
+    assert len(files) == 2 + len(KEPT)
+    for path in files:
+        html = pages.Html(path)
+        html.check()
+        assert ('<p class="drawn"' in html.source) == (page.DEMONSTRATION in html.text) == drawn, path.name
+        assert not [each for each in html.loads if each.startswith("http")]
+    assert pages.Html(out / "index.html").text.count("drawn faces") >= (2 * len(KEPT) if drawn else 0)
+    first = pages.Html(out / "notebooks" / "01_exploration.html")
+    assert [image["alt"] for image in first.images] == ["Figure: 01 · What?"], "an older copy knows its heading alone"
+    second = pages.Html(out / "notebooks" / "02_cleaning.html")
+    assert [image["alt"] for image in second.images] == ["Finding of a figure"]
+
+
+def test_what_was_not_run_here_is_shown_as_kept(results):
+    out, _ = results
+    paths.REFERENCE.mkdir()
+    (out / "06_price_of_leakage").rename(paths.REFERENCE / "06_price_of_leakage")
+    page.make(out)
+    html = pages.Html(out / "index.html")
+    assert html.text.count("kept run on FER-2013") == 2 and "Not run in this folder" in html.text
+    assert "notebooks/06_price_of_leakage.html" not in html.links
+
+
+def test_a_page_that_is_up_to_date_is_left_alone_and_one_of_a_notebook_that_is_gone_goes(results, capsys):
+    out, _ = results
+    page.make(out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.html")}
+    page.make(out)
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.html")}
+    copy = out / "02_cleaning" / "02_cleaning.ipynb"
+    copy.write_text(copy.read_text().replace("No more.", "Once more."))
+    (out / "01_exploration" / "01_exploration.ipynb").unlink()
+    page.make(out)
+    assert "Once more." in (out / "notebooks" / "02_cleaning.html").read_text()
+    assert not (out / "notebooks" / "01_exploration.html").exists()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert f"{out / 'index.html'} (" in said and f"{len(KEPT) - 1} executed notebooks" in said
+
+
+def test_what_is_wrong_with_one_file_spoils_neither_page_nor_run(results, capsys):
+    out, _ = results
+    page.make(out)
+    before = (out / "index.html").read_text()
+    paths.write_json(out / "05_grad_cam" / "metrics.json", {"data": {}})
+    page.make(out)
+    html = pages.Html(out / "index.html")
+    assert "isn't as this version writes it (KeyError('claims')): make 05" in html.text and "+19.0 points" in html.text
+    (out / "02_cleaning" / "02_cleaning.ipynb").write_text("no notebook")
+    page.after_run(out)
+    said = capsys.readouterr().out
+    assert "The page could not be made (JSONDecodeError" in said and "The results are whole" in said
+    assert (out / "index.html").read_text() == html.source != before and not list(out.glob(".*"))
+
+
+def test_report_is_a_command(results, capsys):
+    out, _ = results
+    assert run.do("report", {"OUT": str(out)}) is None and (out / "index.html").exists()
+    assert "the page: " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(pages.PROGRAM is None, reason="needs chromium")
+def test_in_a_browser_every_image_loads_without_an_error_on_a_desk_and_on_a_phone(results):
+    out, _ = results
+    page.make(out)
+    with pages.chromium() as browser:
+        for name in ("index.html", "contact_sheet.html", "notebooks/02_cleaning.html"):
+            address = (out / name).as_uri()
+            for wide, high in ((1280, 900), (360, 740)):
+                seen = browser.visit(address, wide, high)
+                assert seen["errors"] == [] and seen["wide"] <= wide
+                assert seen["images"] and all(image["wide"] > 0 for image in seen["images"])
+                elsewhere = [each for each in seen["asked"] if not each.startswith((out.as_uri(), "data:"))]
+                assert elsewhere == []
+                assert all(tall <= 901 for tall in seen["sections"]) or wide < 600, "a screen each"
+        broken = out / "broken.html"
+        text = (out / "contact_sheet.html").read_text().replace("leakage_by_emotion.png", "none.png")
+        broken.write_text(text + "<script>console.error('ouch'); oh()</script>")
+        seen = browser.visit(broken.as_uri())
+        assert [image["wide"] for image in seen["images"]].count(0) == 1
+        told = " ".join(seen["errors"])
+        assert "ERR_FILE_NOT_FOUND" in told and "ouch" in told and len(seen["errors"]) == 3
