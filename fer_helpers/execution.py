@@ -1,6 +1,7 @@
 """One notebook through papermill: its printed lines live, its failure in words, its old results kept."""
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -137,6 +138,9 @@ def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: st
         raise failed(notebook, folder, reason, aside, command) from None
     except (UserError, RuntimeError, TimeoutError) as error:  # among them a kernel that doesn't start
         raise failed(notebook, folder, str(error), aside, command) from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # a task that waits for the ended kernel would complain at the end
+        raise
     finally:
         lines.close()
     running.rename(folder / notebook.name)

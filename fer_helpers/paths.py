@@ -41,18 +41,12 @@ def stage(name: str, out_root: str | Path = "outputs") -> Path:
     return folder
 
 
-def need(stage_name: str, name: str, out_root: str | Path = "outputs", *, reference: bool = False) -> Path:
-    """Path of a file that an earlier notebook wrote.
-
-    reference: take the kept copy in outputs/reference/ where the notebook wasn't run.
-    Raises FileNotFoundError that says which notebook to run.
-    """
+def need(stage_name: str, name: str, out_root: str | Path = "outputs") -> Path:
+    """Path of a file that an earlier notebook wrote; FileNotFoundError, where it is missing, says which one to run."""
     path = ROOT / out_root / stage_name / name
-    if path.exists():
-        return path
-    if reference and (REFERENCE / stage_name / name).exists():
-        return REFERENCE / stage_name / name
-    raise FileNotFoundError(f"{path} is missing. Run notebooks/{stage_name}.ipynb first, or: make {stage_name[:2]}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing. Run notebooks/{stage_name}.ipynb first, or: make {stage_name[:2]}")
+    return path
 
 
 @contextmanager

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_helpers import models
+from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.predict import as_face, load_model, predict_emotion
+from fer_helpers.predict import GIVEN_AWAY, as_face, given_away, load_model, predict_emotion
 
 
 @pytest.fixture
@@ -74,3 +74,12 @@ def test_files_that_are_no_images_are_refused(tmp_path):
         as_face(tmp_path / "face.jpg")
     with pytest.raises(FileNotFoundError):
         as_face(tmp_path / "none.jpg")
+
+
+def test_the_first_weights_that_are_there_are_given_away(tmp_path, monkeypatch):
+    assert given_away().with_name("MODEL_CARD.md").exists()
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
+    for name in reversed(GIVEN_AWAY):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        assert given_away() == tmp_path / name
