@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_helpers import measured, paths, pipeline
+from fer_helpers import measured, paths, pipeline, predict
 
 README = paths.ROOT / "README.md"
 MEASURES = ("accuracy", "macro_f1", "recall_disgust")
@@ -15,6 +15,8 @@ MEASURES = ("accuracy", "macro_f1", "recall_disgust")
 def blocks() -> dict[str, str]:
     """Everything in the README that is made: place -> text."""
     return {
+        "surprise": surprise_line(),
+        "top": top_table(),
         "results": results_table(),
         "cleaning": cleaning_lines(),
         "price": price_lines(),
@@ -26,6 +28,7 @@ def blocks() -> dict[str, str]:
         "speed": measured.speed_lines(),
         "accuracy": measured.accuracy_lines(),
         "cluster": measured.cluster_line(),
+        "snippet": snippet(),
     }
 
 
@@ -41,6 +44,45 @@ def write() -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def surprise_line() -> str:
+    """What people should know of FER-2013 before anything else."""
+    found = paths.read_json(paths.REFERENCE / "02_cleaning" / "metrics.json")
+    copied, faces = found["with_copy_in_training"]["test"], found["data"]["counts"]["test"]
+    price = next(iter(paths.read_json(paths.REFERENCE / "06_price_of_leakage" / "metrics.json")["price"].values()))
+    return (
+        f"**{copied / faces:.0%} of the test faces also stand in Training**, and we know of no published accuracy without "
+        f"them. To one and the same network they were worth {points(price['test'], ' points')} on PrivateTest."
+    )
+
+
+def top_table(most: int = 3) -> str:
+    """The best networks by val, in few columns; the whole table follows further down."""
+    table = pd.read_csv(paths.REFERENCE / "09_results" / "leaderboard.csv")
+    lines = [
+        "| chosen on val, no copies in training | PrivateTest (95 % interval) | weights | minutes |",
+        "|---|---|---|---|",
+    ]
+    for row in table[table.val_accuracy.notna()].head(most).itertuples():
+        lines.append(f"| {row.model.replace('_', ' ')} | {_interval(row)} | {row.weights:,} | {row.seconds / 60:.0f} |")
+    return "\n".join(lines)
+
+
+def _interval(row) -> str:
+    return f"**{row.test_accuracy:.1%}** ({row.test_low:.1%} to {row.test_high:.1%})"
+
+
+def snippet() -> str:
+    """How the given-away network is asked, with its present path."""
+    path = predict.given_away().relative_to(paths.ROOT).as_posix()
+    return f"""```python
+from fer_helpers.predict import load_model, predict_emotion
+
+model = load_model("{path}")  # trained on cleaned FER-2013
+answer = predict_emotion(model, "face.jpg")  # a path, a PIL image or an array; any size, grey or colour
+print(answer.label, f"{{answer.probabilities[answer.label]:.0%}}")
+```"""
+
+
 def results_table() -> str:
     """The leaderboard of the reference as Markdown, order of val."""
     table = pd.read_csv(paths.REFERENCE / "09_results" / "leaderboard.csv")
@@ -50,9 +92,8 @@ def results_table() -> str:
     ]
     for row in table.itertuples():
         both = "–" if pd.isna(row.test_7178_accuracy) else f"{row.test_7178_accuracy:.1%}"  # it learnt from val
-        interval = f"**{row.test_accuracy:.1%}** ({row.test_low:.1%} to {row.test_high:.1%})"
         lines.append(
-            f"| {row.model.replace('_', ' ')}, {row.epochs} epochs | {interval} | {both} "
+            f"| {row.model.replace('_', ' ')}, {row.epochs} epochs | {_interval(row)} | {both} "
             f"| {row.test_without_copies_accuracy:.1%} | {row.test_macro_f1:.1%} | {row.test_recall_disgust:.0%} "
             f"| {row.seconds / 60:.0f} |"
         )

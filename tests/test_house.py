@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "rehearsal": "environment execution paths",
     "run": "compare environment machine page paths pipeline readme rehearsal report sources",
     "measured": "paths",
-    "readme": "measured paths pipeline",
+    "readme": "measured paths pipeline predict",
     "story": "paths readme",
     "page": "paths story",
     "compare": "paths receipts results scoring",
