@@ -50,8 +50,8 @@ def surprise_line() -> str:
     copied, faces = found["with_copy_in_training"]["test"], found["data"]["counts"]["test"]
     price = next(iter(paths.read_json(paths.REFERENCE / "06_price_of_leakage" / "metrics.json")["price"].values()))
     return (
-        f"**{copied / faces:.0%} of the test faces also stand in Training**, and we know of no published accuracy without "
-        f"them. To one and the same network they were worth {points(price['test'], ' points')} on PrivateTest."
+        f"**{copied / faces:.0%} of the test faces also stand in Training**, and we know of no published accuracy "
+        f"without them. To one and the same network they were worth {points(price['test'], ' points')} on PrivateTest."
     )
 
 
