@@ -159,7 +159,9 @@ def _section(section: Section) -> str:
         f'<p><a href="{where}">The whole notebook, with code and figures</a></p>' if section.executed else "",
         _about(section.data, section.run),
     ]
-    place = "parts long" if sum(map(len, section.reading)) > 600 else "parts"  # so that it fits on a screen
+    wide, high = _size(section.figure) if section.figure else (1, 1)
+    below = sum(map(len, section.reading)) > 600 and wide > 2 * high  # much to read, a flat figure: to fit on a screen
+    place = "parts long" if below else "parts"
     return (
         f'<section id="{section.stage}">\n{title}\n<div class="{place}">\n<div class="said">{"".join(said)}</div>\n'
         f'{_figure(section)}\n<div class="more">{"".join(more)}</div>\n</div>\n</section>'
@@ -184,10 +186,16 @@ def _figure(section: Section) -> str:
     if not section.figure:
         return ""
     content = section.figure.read_bytes()
-    wide, high = (int.from_bytes(content[at : at + 4]) for at in (16, 20))  # a PNG's header
+    wide, high = _size(section.figure)
     image = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     alt = escape(f"{section.finding}. {section.caption}" if section.finding else section.question)
     return f'<figure><img src="{image}" alt="{alt}" width="{wide}" height="{high}" loading="lazy"></figure>'
+
+
+def _size(figure: Path) -> tuple[int, int]:
+    """Width and height of a PNG, from its header."""
+    content = figure.read_bytes()[16:24]
+    return int.from_bytes(content[:4]), int.from_bytes(content[4:])
 
 
 def notebook(section: Section, before: Path) -> str:
