@@ -121,8 +121,8 @@ def page_line() -> str:
     if not found:
         return ""
     return (
-        f"Measured: the page has {found['index_mb']:.1f} MB and stands after {found['loaded_ms']['index']:.0f} ms on a "
-        f"desk, {found['loaded_ms']['phone']:.0f} ms in a phone's window (Chromium, from disk, median of "
-        f"{found['visits']}, {found['run']['device'].replace('cpu: ', '')}); {found['notebooks']} notebooks as HTML "
-        f"are {found['notebooks_mb']:.1f} MB, and making everything takes {found['make_seconds']:.0f} s."
+        f"Measured: the page has {found['index_mb']:.1f} MB and is loaded in {found['loaded_ms']['desk']:.0f} ms, in a "
+        f"phone's window {found['loaded_ms']['phone']:.0f} ms (Chromium, from disk, median of {found['visits']}, "
+        f"{found['run']['device'].replace('cpu: ', '')}); {found['notebooks']} notebooks as HTML have "
+        f"{found['notebooks_mb']:.1f} MB, and making all of it takes {found['make_seconds']:.0f} s."
     )

@@ -18,12 +18,12 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #ececec; --soft: #b3b3b3; --paper: #16181b; --line: #3a3f45; --link: #7cc4ff; } }
 * { box-sizing: border-box; }
-html:has(.drawn) { scroll-padding-top: 3rem; }
+html:has(.drawn) { scroll-padding-top: 4rem; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif;
   overflow-wrap: break-word; }
 a { color: var(--link); }
 .drawn { margin: 0; position: sticky; top: 0; z-index: 1; padding: .5rem 1rem; background: #a63a00; color: #fff;
-  text-align: center; font-weight: 700; }
+  text-align: center; font-size: .9375rem; font-weight: 700; }
 main { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
 h1 { margin: 0; font-size: clamp(2rem, 6vw, 3.5rem); line-height: 1.1; }
 h2 { margin: 0 0 1.25rem; font-size: clamp(1.5rem, 4vw, 2.25rem); line-height: 1.2; }
@@ -40,13 +40,16 @@ nav ol { display: grid; gap: .3rem 2rem; grid-template-columns: repeat(auto-fill
 INDEX = """
 header, section { min-height: 100vh; min-height: 100svh; padding: 2.5rem 0; display: flex; flex-direction: column;
   justify-content: center; border-bottom: 1px solid var(--line); }
-.two { display: grid; gap: 1.5rem 2.5rem; align-items: start; }
-@media (min-width: 60rem) { .two { grid-template-columns: 3fr 2fr; } }
+.parts { display: grid; gap: 1.25rem 2.5rem; align-items: start; }
+.parts > * { min-width: 0; }
+@media (min-width: 60rem) { .parts { grid: "figure said" auto "figure more" 1fr / 3fr 2fr; }
+  .long { grid: "figure said" auto "more said" 1fr / 3fr 2fr; }
+  figure { grid-area: figure; } .said { grid-area: said; } .more { grid-area: more; } }
 figure { margin: 0; padding: .75rem; background: #fff; border: 1px solid var(--line); border-radius: .5rem;
-  text-align: center; min-width: 0; }
+  text-align: center; }
 figure img { display: block; margin: auto; max-height: 70vh; width: auto; }
 .finding { margin: 0; font-size: 1.25rem; font-weight: 600; line-height: 1.35; }
-.reading { padding: 0; list-style: none; font-size: .9375rem; }
+.reading { margin: 0; padding: 0; list-style: none; font-size: .9375rem; }
 .reading li { margin-bottom: .4rem; }
 """
 NOTEBOOK = """
@@ -150,13 +153,18 @@ def _section(section: Section) -> str:
         kept if section.kept else "",
         f'<p class="finding">{escape(section.finding)}</p>' if section.finding else "",
         _number(section.number) if section.number else "",
-        f'<ul class="reading">{lines}</ul>' if lines else "",
-        _about(section.data, section.run),
-        f'<p><a href="{where}">The whole notebook, with code and figures</a></p>' if section.executed else "",
     ]
+    more = [
+        f'<ul class="reading">{lines}</ul>' if lines else "",
+        f'<p><a href="{where}">The whole notebook, with code and figures</a></p>' if section.executed else "",
+        _about(section.data, section.run),
+    ]
+    wide, high = _size(section.figure) if section.figure else (1, 1)
+    below = sum(map(len, section.reading)) > 600 and wide > 2 * high  # much to read, a flat figure: to fit on a screen
+    place = "parts long" if below else "parts"
     return (
-        f'<section id="{section.stage}">\n{title}\n<div class="two">\n{_figure(section)}\n'
-        f"<div>\n{chr(10).join(filter(None, said))}\n</div>\n</div>\n</section>"
+        f'<section id="{section.stage}">\n{title}\n<div class="{place}">\n<div class="said">{"".join(said)}</div>\n'
+        f'{_figure(section)}\n<div class="more">{"".join(more)}</div>\n</div>\n</section>'
     )
 
 
@@ -178,10 +186,16 @@ def _figure(section: Section) -> str:
     if not section.figure:
         return ""
     content = section.figure.read_bytes()
-    wide, high = (int.from_bytes(content[at : at + 4]) for at in (16, 20))  # a PNG's header
+    wide, high = _size(section.figure)
     image = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     alt = escape(f"{section.finding}. {section.caption}" if section.finding else section.question)
     return f'<figure><img src="{image}" alt="{alt}" width="{wide}" height="{high}" loading="lazy"></figure>'
+
+
+def _size(figure: Path) -> tuple[int, int]:
+    """Width and height of a PNG, from its header."""
+    content = figure.read_bytes()[16:24]
+    return int.from_bytes(content[:4]), int.from_bytes(content[4:])
 
 
 def notebook(section: Section, before: Path) -> str:

@@ -10,7 +10,7 @@ SPLIT = np.repeat(["val", "test"], 200)
 LABELS = np.arange(400) % 7
 
 
-def folder(root, right, *, names=NAMES, labels=LABELS, seed=0, code="a", key="k", config=None):
+def folder(root, right, *, names=NAMES, labels=LABELS, seed=0, code="a", key="k", kind="folder", config=None):
     """Results of notebook 03 with one model that is right on the first `right` faces of val and of test."""
     stage = root / "03_baseline_cnn"
     guess = np.where(np.arange(400) % 200 < right, labels, (labels + 1) % 7)
@@ -19,7 +19,7 @@ def folder(root, right, *, names=NAMES, labels=LABELS, seed=0, code="a", key="k"
     arrays = {"names": names, "labels": labels, "split": SPLIT, "probs": np.eye(7, dtype=np.float32)[guess]}
     results.write_predictions(stage / "predictions.npz", **{name: each[order] for name, each in arrays.items()})
     part = {"accuracy": right / 200}
-    data = {"key": key, "source": f"{key}.zip", "counts": {"train": 9}}
+    data = {"key": key, "kind": kind, "source": f"{key}.zip", "counts": {"train": 9}}
     metrics = {"model": "baseline", "epochs_seen": 3, "val": part, "test": part, "data": data}
     metrics |= {"config": config or {"epochs": 3}, "run": {"commit": code, "when": str(seed), "seconds": seed}}
     paths.write_json(stage / "metrics.json", metrics)
@@ -73,6 +73,12 @@ def test_other_faces_are_not_compared(tmp_path, capsys, other, why):
     compare.tell(str(a), str(b), tmp_path / "c.json")
     said = capsys.readouterr().out
     assert why in said and "60.0% -> 70.0%" in said and "points" not in said
+
+
+def test_faces_of_fer2013_are_known_by_name_whatever_program_read_them(tmp_path, capsys):
+    a, b = (folder(tmp_path / key, right, key=key, kind="fer2013") for key, right in (("k", 120), ("l", 140)))
+    compare.tell(str(a), str(b), tmp_path / "c.json")
+    assert capsys.readouterr().out.count("+10.0 points") == 2
 
 
 def test_results_without_receipt_or_predictions_are_compared_as_far_as_they_go(tmp_path, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_helpers import page, paths
 from tests import pages
 
-WINDOWS = {"index": (1280, 900), "phone": (390, 844)}
+WINDOWS = {"desk": (1280, 900), "phone": (390, 844)}
 
 
 def measure(data, small: bool, out_root: str) -> dict:
