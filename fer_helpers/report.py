@@ -79,7 +79,7 @@ def reference(out_root: Path, drawn_root: Path) -> None:
 
     Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
     """
-    from fer_helpers import cleaning, models
+    from fer_helpers import cleaning, models, results
 
     card = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
     if card["kind"] != "fer2013":
@@ -111,7 +111,10 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     paths.write_json(times, {"seconds": dict(sorted({**before, **fresh}.items()))})
     for name in (GIVEN_AWAY, *[SECOND] * (out_root / SECOND).exists()):  # 05 may be asked to train no second one
         network = models.load(out_root / name)
-        models.save(network, paths.REFERENCE / name, half=True, metrics=network.card["metrics"])
+        told = network.card["metrics"]
+        if table := results.sureness_table(out_root / name):  # its val answers aren't given away, what they teach is
+            told = {**told, "sureness": table}
+        models.save(network, paths.REFERENCE / name, half=True, metrics=told)
     readme.write()
 
 
