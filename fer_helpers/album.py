@@ -1,4 +1,4 @@
-"""Which pictures are asked about: a file, a folder, an upload in Colab, scikit-image's own; and what is said of each."""
+"""Which pictures are asked about: a file, a folder, an upload in Colab, scikit-image's; and what is said of each."""
 
 import io
 import sys
@@ -12,20 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fer_helpers import paths, photos
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.photos import Box
 
-CARRIED = {  # photographs that come with scikit-image, and the faces on them; its other ones would be downloaded
-    "astronaut.png": 1,
-    "camera.png": 1,
-    "chelsea.png": 0,
-    "coffee.png": 0,
-    "rocket.jpg": 0,
-    "motorcycle_left.png": 0,
-    "hubble_deep_field.jpg": 0,
-    "retina.jpg": 0,
-    "brick.png": 0,
-    "grass.png": 0,
-    "gravel.png": 0,
-    "coins.png": 0,
+EMPTY = "chelsea.png coffee.png rocket.jpg motorcycle_left.png hubble_deep_field.jpg retina.jpg brick.png grass.png"
+CARRIED = {  # photographs that come with scikit-image, and where faces are on them; its others would be downloaded
+    "astronaut.png": [Box(172, 62, 106)],
+    "camera.png": [Box(195, 95, 95)],  # from the side
+    **{name: [] for name in [*EMPTY.split(), "gravel.png", "coins.png"]},
 }
 SHEET = "lfw_subset.npy"  # 100 small faces of Labeled Faces in the Wild, and 100 cuttings without one
 COLOURS = {True: (0, 114, 178), False: (213, 94, 0)}  # found, and the centre square
@@ -36,25 +29,52 @@ def carried() -> dict[str, Path]:
     return {name: Path(skimage.__file__).parent / "data" / name for name in CARRIED}
 
 
-def sheet(faces: bool = True, *, columns: int = 10, side: int = 96) -> Image.Image:
-    """scikit-image's 100 small faces (or its 100 cuttings without one), enlarged, on one grey sheet."""
-    small = np.load(Path(skimage.__file__).parent / "data" / SHEET)[0 if faces else 100 :][:100]  # (100, 25, 25), 0 to 1
-    step = side * 3 // 2
-    made = Image.new("RGB", (columns * step, -(-len(small) // columns) * step), (128, 128, 128))
-    for k, one in enumerate(small):
-        place = (k % columns * step + step // 6, k // columns * step + step // 6)
-        made.paste(Image.fromarray((255 * one).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC), place)
-    return made
+def sheet(faces: bool = True) -> tuple[Image.Image, list[Box]]:
+    """scikit-image's 100 small faces (or its 100 cuttings without one), four times as large, on one grey sheet.
+
+    returns: the sheet, and where each of the hundred lies.
+    """
+    small = np.load(Path(skimage.__file__).parent / "data" / SHEET)[0 if faces else 100 :][
+        :100
+    ]  # (100, 25, 25), 0 to 1
+    places = [Box(25 + 150 * (k % 10), 25 + 150 * (k // 10), 100) for k in range(len(small))]
+    made = Image.new("RGB", (1500, 1500), (128, 128, 128))
+    for one, (left, top, side) in zip(small, places, strict=True):
+        large = Image.fromarray((255 * one).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        made.paste(large, (left, top))
+    return made, places
+
+
+def hit(box: Box, true: Box) -> bool:
+    """True if a found square is meant for the face in the true one."""
+    middle = [abs(a + box.side / 2 - b - true.side / 2) for a, b in zip(box[:2], true[:2], strict=True)]
+    return max(middle) < 0.35 * true.side and 0.5 < box.side / true.side < 1.6
+
+
+def detected(smallest: float = photos.SMALLEST) -> dict:
+    """How well faces are found on what scikit-image carries: name -> faces, found, and false_alarms."""
+    cases = {name: (photos.opened(path).picture, CARRIED[name]) for name, path in carried().items()}
+    cases["100 small faces"], (cuttings, _) = sheet(), sheet(faces=False)
+    cases["100 cuttings without one"] = cuttings, []
+    told = {}
+    for name, (picture, true) in cases.items():
+        boxes = photos.find(picture, smallest)
+        right = [any(hit(box, one) for one in true) for box in boxes]
+        found = sum(any(hit(box, one) for box in boxes) for one in true)
+        told[name] = {"faces": len(true), "found": found, "false_alarms": right.count(False)}
+    return told
 
 
 def gathered(asked: str) -> dict:
     """Name -> file (or stream) of each picture that is asked about.
 
-    asked: a file; a folder, searched with those in it; `upload`, which asks for files in Colab; empty for scikit-image's.
-    Relative ones count from the workbook's root. Raises ValueError where there is nothing to look at.
+    asked: a file; a folder, searched with those in it; `upload`, which asks for files in Colab; empty for those that
+    come with scikit-image. Relative ones count from the workbook's root. Raises ValueError where nothing is there.
     """
     if not asked:
-        return {**carried(), "faces.png": _stream(sheet())}
+        files = carried()
+        first = {name: files.pop(name) for name in ("astronaut.png", "camera.png")}
+        return {**first, "faces.png": _stream(sheet()[0]), **files}
     if asked == "upload":
         if "google.colab" not in sys.modules:
             raise ValueError("An upload is for Colab. Here name a file or a folder of yours.")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from fer_helpers import album, photos
+from fer_helpers import album, moving, paths, photos, report
+from fer_helpers.environment import UserError
 from fer_helpers.faces import EMOTIONS
 
 A_SECOND = 15  # webcam pictures that the page sends; one that comes while another is answered waits
@@ -20,8 +21,15 @@ SMALLEST = 0.15  # of the picture's longer side: who sits before a camera is nea
 CAMERA = {"width": {"ideal": 640}, "height": {"ideal": 480}}
 ABOUT = """Everything happens on this computer: no picture leaves it, none is kept. The answer is what raters would
 probably call the *expression on the picture*, not what a person feels. Do not use it to judge anybody."""
-REFUSED = """If the browser says that the camera is refused or missing: allow it beside the address, close other
-programs that use it, or take the other tab, which needs none."""
+REFUSED = """<p id="refused" hidden><b>The camera can't be used.</b> Allow it beside the address, close other programs
+that use it, and load the page anew; or take the other tab, which needs none.</p>"""
+NOTICED = """<script>
+const media = navigator.mediaDevices, told = () => { document.querySelector("#refused").hidden = false; };
+if (media) {
+  const ask = media.getUserMedia.bind(media);
+  media.getUserMedia = (wanted) => ask(wanted).catch((error) => { told(); throw error; });
+} else { addEventListener("load", () => setTimeout(told, 2000)); }
+</script>"""  # Gradio itself says nothing of a camera that is refused
 
 
 def shown(photo: photos.Photo, faces: list, least: float) -> str:
@@ -71,7 +79,7 @@ def page(model, least: float):
             with gradio.Column():
                 options = gradio.WebcamOptions(mirror=False, constraints={"video": CAMERA})
                 camera = gradio.Image(sources=["webcam"], streaming=True, type="pil", webcam_options=options)
-                gradio.Markdown(REFUSED)
+                gradio.HTML(REFUSED)
             answer = gradio.HTML()
             camera.stream(
                 live,
@@ -90,32 +98,47 @@ def page(model, least: float):
     return made
 
 
-def serve(model, least: float, *, port: int | None = None, block: bool = True, browser: bool = True):
-    """Show the page on this computer's own address until it is stopped; returns its address when it doesn't block."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # where an upload waits until it was answered; gone at the end
-        import gradio
+def serve(model, least: float, *, block: bool = True, browser: bool = True):
+    """Show the page on this computer's own address until it is stopped.
 
-        made = page(model, least)
-        _, address, _ = made.launch(
-            server_name="127.0.0.1",  # nobody else in the network
-            server_port=port,
-            share=False,
-            inbrowser=browser,
-            quiet=True,
-            prevent_thread_lock=True,
-            footer_links=[],
-            run_history=False,
-            ssr_mode=False,
-            enable_monitoring=False,
-            theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        )
-        print(f"The page is at {address} on this computer alone; Ctrl-C ends it.")
-        if not block:
-            return made, address
-        try:
-            made.block_thread()
-        finally:
-            made.close()
+    block: False returns the page and its address at once; its `close` ends it.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="fer-demo-")  # where an upload waits until it was answered
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": folder.name}
+    import gradio  # reads these when it is imported
+
+    made = page(model, least)
+    _, address, _ = made.launch(
+        server_name="127.0.0.1",  # nobody else in the network
+        share=False,
+        inbrowser=browser,
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        head=NOTICED,
+        theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    )
+    print(f"The page is at {address} on this computer alone; Ctrl-C ends it.")
+    made.folder = folder  # lives as long as the page
+    if block:
+        made.block_thread()
+    return made, address
+
+
+def answer(command: str, model: str, film: str, out: Path, asked: dict[str, str]) -> None:
+    """`make demo` and `make video`. model: a file, or empty for the one that is given away. asked: what PARAMS says."""
+    known = {"sure": 0.8, "a_second": 5.0}
+    try:
+        values = known | {name: type(known[name])(value) for name, value in asked.items()}
+    except (KeyError, ValueError) as error:
+        raise UserError(f'PARAMS takes numbers, like PARAMS="sure=0.8 a_second=5", not {error}.') from None
+    network, sure = photos.load(model or paths.REFERENCE / report.GIVEN_AWAY, values["sure"])
+    print(photos.told(sure))
+    if command == "demo":
+        return serve(network, photos.least(sure))
+    if not film:
+        raise UserError("Which film? make video VIDEO=film.mp4")
+    moving.write(network, film, out, a_second=values["a_second"], least=photos.least(sure))

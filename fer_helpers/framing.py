@@ -52,12 +52,6 @@ def scene(image: np.ndarray, ground: Image.Image, side: int, turn: float, rng) -
     return made, Box(x, y, side)
 
 
-def hit(box: Box, true: Box) -> bool:
-    """True if a found square is meant for the face in the true frame."""
-    middle = [abs(a + box.side / 2 - b - true.side / 2) for a, b in zip(box[:2], true[:2], strict=True)]
-    return max(middle) < 0.35 * true.side and 0.5 < box.side / true.side < 1.6
-
-
 def wider(box: Box, factor: float) -> Box:
     """The square about the same middle with `factor` times the side."""
     grown = (factor - 1) * box.side
@@ -81,7 +75,8 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
     for side, turn in [*product(SIDES, TURNS[:1]), *product(SIDES[1:2], TURNS[1:])]:
         made = [scene(one, grounds[k % len(grounds)], side, turn * (-1) ** k, rng) for k, one in enumerate(images)]
         boxes = [photos.find(picture, LEAST) for picture, _ in made]
-        best = [next((box for box in each if hit(box, true)), None) for each, (_, true) in zip(boxes, made, strict=True)]
+        pairs = zip(boxes, made, strict=True)
+        best = [next((box for box in each if album.hit(box, true)), None) for each, (_, true) in pairs]
         there = np.array([box is not None for box in best])
         found = [(made[k][0], made[k][1], best[k], labels[k]) for k in np.flatnonzero(there)]
         case = {"side": side, "turn": turn, "scenes": len(made), "found": round(float(there.mean()), 4)}
@@ -91,7 +86,9 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
         log(f"{side} pixels, turned by {turn}°: {there.mean():.0%} of {len(made)} found")
     known = np.array([label for *_, label in upright])
     widths = {
-        str(width): _right(model, [(picture, wider(box, width / photos.WIDER)) for picture, _, box, _ in upright], known)
+        str(width): _right(
+            model, [(picture, wider(box, width / photos.WIDER)) for picture, _, box, _ in upright], known
+        )
         for width in WIDTHS
     }
     sides = [photos.WIDER * true.side / box.side for _, true, box, _ in upright]

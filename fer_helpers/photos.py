@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from skimage import data, feature
 
 from fer_helpers import decoding, models, results
 from fer_helpers.faces import EMOTIONS, grey_square
 
-FORMATS = (*decoding.FORMATS, "MPO")  # MPO: what many phones write under .jpg
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".mpo", ".ppm", ".pgm"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 LONGEST = 1600  # pixels: larger pictures are made smaller at once; a face in them is still larger than 48×48
 WINDOW = 24  # side of the cascade's own window: a smaller face can't be found
 SMALLEST = 0.06  # side of the smallest face that is looked for, as a share of the picture's longer side
@@ -71,6 +70,21 @@ def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | Non
     return model, results.sureness(path, model.card, accuracy)
 
 
+def least(sure: dict | None) -> float:
+    """The probability below which the answer is "not sure"; 0 where it isn't known: then every face gets an answer."""
+    return sure["threshold"] if sure else 0.0
+
+
+def told(sure: dict | None) -> str:
+    """What `load` found about being sure, in a sentence."""
+    if not sure:
+        return 'When this model is sure enough isn\'t known, so every face gets an answer and none a "not sure".'
+    return (
+        f"From a probability of {sure['threshold']:.2f} on an answer is given: {sure['coverage']:.0%} of val's faces, "
+        f'{sure["right"]:.0%} of these answers right. Below it stands "not sure".'
+    )
+
+
 def opened(source) -> Photo:
     """A picture file (a path or a stream) whatever its format, size and colours.
 
@@ -80,12 +94,12 @@ def opened(source) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from 89 megapixels on; the error stays
-            with Image.open(source, formats=FORMATS) as picture:
+            with Image.open(source, formats=decoding.FORMATS) as picture:
                 return _small(picture)
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnidentifiedImageError:
-        raise ValueError(f"this is no picture of a kind that can be read ({', '.join(FORMATS)})") from None
+        raise ValueError(f"this is no picture of a kind that can be read ({', '.join(decoding.FORMATS)})") from None
     except Image.DecompressionBombError:
         raise ValueError("it has more than 179 megapixels: make it smaller first") from None
     except ValueError:
@@ -208,4 +222,6 @@ def look(model: torch.nn.Module, picture: Image.Image, smallest: float = SMALLES
     boxes = find(picture, smallest)
     places = boxes or [centre(picture)]
     images = np.stack([cut(picture, box) for box in places])
-    return [Face(*each) for each in zip(places, [bool(boxes)] * len(places), images, answers(model, images), strict=True)]
+    return [
+        Face(*each) for each in zip(places, [bool(boxes)] * len(places), images, answers(model, images), strict=True)
+    ]

@@ -46,6 +46,7 @@ KEPT = (
     "seeds.png",
     "leaderboard.png",
     "reliability.png",
+    "framing.png",
 )
 GIVEN_AWAY = "03_baseline_cnn/small_cnn/small_cnn.safetensors"  # the weights that users get before they trained any
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from difflib import get_close_matches
@@ -29,6 +28,11 @@ COMMANDS = {  # what it does, and which variables it takes
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
     "setup": ("build the environment, no more", ""),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
+    "demo": ("a page with your webcam and an upload box, on this computer alone; PARAMS=sure=0.9", "MODEL PARAMS"),
+    "video": (
+        "emotions over time of a film: VIDEO=path, into OUT/videos/; PARAMS=a_second=5",
+        "VIDEO MODEL OUT PARAMS",
+    ),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
@@ -45,11 +49,11 @@ VARIABLES = {
     "DEVICE": "cpu, cuda or auto",
     "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
+    "VIDEO": "a film (.mp4, .mov, .webm, ...)",
     "TORCH_INDEX": f"where torch is installed from, like {environment.CPU_WHEELS}",
 }
 BUDGETS = ("auto", "smoke", "quick", "full")
 DEVICES = ("auto", "cpu", "cuda")
-KEPT = ("reference", ".gitkeep")  # what `clean` leaves in outputs/
 
 
 def main(words: list[str]) -> int:
@@ -63,6 +67,8 @@ def main(words: list[str]) -> int:
         if command not in ("help", "clean"):
             python = environment.ensure(options.get("TORCH_INDEX", ""))
             if python == environment.python_of() and environment.place() != "own":
+                return again(python, words)
+            if command in ("demo", "video") and (python := environment.with_demo()) != Path(sys.executable):
                 return again(python, words)
         return do(command, options) or 0
     except KeyboardInterrupt:
@@ -134,7 +140,12 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "setup":
         return print(f"The environment is ready: {sys.executable}")
     if command in ("lint", "clean", "help"):
-        return {"lint": lint, "clean": clean, "help": show_help}[command]()
+        return {"lint": lint, "clean": environment.clean, "help": show_help}[command]()
+    if command in ("demo", "video"):
+        from fer_helpers import demo
+
+        out = ROOT / results_in(options) / "videos"
+        return demo.answer(command, options.get("MODEL", ""), options.get("VIDEO", ""), out, asked_for(options))
     from fer_helpers import readme, report
 
     if command == "evaluate":
@@ -230,20 +241,6 @@ def lint() -> int:
     keys = "metadata.papermill cell.metadata.papermill"
     checks.append(("nbstripout", "--verify", "--keep-id", "--extra-keys", keys, *notebooks))
     return max([module(*check) for check in checks])
-
-
-def clean(root: Path = ROOT) -> None:
-    """Remove what can be made again, and say how much that was."""
-    outputs = root / "outputs"
-    doomed = [path for path in outputs.glob("*") if path.name not in KEPT and not path.name.startswith("README")]
-    caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
-    doomed += [path for pattern in caches for path in root.glob(pattern)]
-    for path in doomed:
-        files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
-        size = sum(file.stat().st_size for file in files) / 1e6
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        print(f"removed {path.relative_to(root)}: {size:.1f} MB")
-    print(f"The environment stays; to remove it too: delete {root / '.venv'}")
 
 
 def show_help() -> None:

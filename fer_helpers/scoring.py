@@ -65,7 +65,7 @@ def scores(probs: np.ndarray, labels: np.ndarray) -> dict:
 def sureness(probs: np.ndarray, labels: np.ndarray, accuracy: float, least: int = 50) -> dict | None:
     """The probability from which on answers are right often enough; those below it are better called "not sure".
 
-    probs: (N, 7) and labels: (N,) of val, since this is a choice. accuracy: wanted share of right ones among the answers.
+    probs: (N, 7) and labels: (N,) of val, since this is a choice. accuracy: wanted share of right answers.
     returns: accuracy, `threshold` (the smallest that will do), `coverage` (share of faces that get an answer), `right`
     (share of right ones among those) with `ci95`; None where not even the `least` surest answers are that often right.
     """

@@ -206,7 +206,7 @@ def test_environment_yml_is_in_step_with_pyproject():
     python = f"python{PROJECT['requires-python']}"
     assert text[3:] == ["dependencies:", f"  - {python}", "  - pip", "  - pip:", "      - -e .[lab,dev]"]
     assert all(comment.strip() for line, _, comment in lines if line.lstrip().startswith("- ")), "say what it is for"
-    assert {"lab", "cluster", "dev"} == set(PROJECT["optional-dependencies"])
+    assert {"lab", "cluster", "demo", "dev"} == set(PROJECT["optional-dependencies"])
     assert PROJECT["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
 
 
@@ -299,7 +299,7 @@ def test_clean_keeps_the_reference_and_the_environment(tmp_path, capsys):
     for name in [*kept, *gone]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"0" * 300_000)
-    run.clean(tmp_path)
+    environment.clean(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(kept)
     assert "removed outputs/03_baseline_cnn: 0.3 MB" in capsys.readouterr().out
