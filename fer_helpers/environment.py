@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata, util
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     wanted = requirements(root)
     if where == "colab":
         return complete(root, wanted)
-    lacking = missing([line for group in wanted.values() for line in group])
+    lacking = missing([line for group in ("core", "lab", "dev") for line in wanted[group]])
     if where == "conda" and lacking:
         name = os.environ.get("CONDA_DEFAULT_ENV", "")
         which = "--prefix" if os.sep in name or not name else "--name"
@@ -213,3 +214,25 @@ def clean(root: Path = ROOT) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         print(f"removed {path.relative_to(root)}: {size:.1f} MB")
     print(f"The environment stays; to remove it too: delete {root / '.venv'}")
+
+
+def with_demo(root: Path = ROOT) -> Path:
+    """The Python that has the extra `demo` too: this one, or a second environment on top of it, made at need.
+
+    Gradio wants an older Pillow than the notebooks may have: a small environment of its own in `.venv/demo`, which sees
+    this one's packages behind its own, leaves them as they are.
+    """
+    if not missing(requirements(root)["demo"]):
+        return Path(sys.executable)
+    folder = root / ".venv" / "demo"
+    python = python_in(folder)
+    stamp, wanted = folder / "fer_stamp", "\n".join([sys.prefix, *requirements(root)["demo"]])
+    if not (stamp.exists() and stamp.read_text() == wanted and usable(python)):
+        print("Installing what the page and films need, about 0.3 GB, once, into .venv/demo.")
+        run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], root, f"Python's venv can't make {folder}.")
+        place = subprocess.check_output([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
+        below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+        Path(place.decode().strip(), "below.pth").write_text(below)
+        pip(python, root, *requirements(root)["demo"])
+        stamp.write_text(wanted)
+    return python

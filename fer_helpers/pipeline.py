@@ -133,9 +133,14 @@ def facts(stage: Stage, row: Row) -> dict:
     if "data" in used:
         now["the data"] = row.data_key  # not its path: a data set that was moved is the same
     for read in stage.reads:
-        for path in sorted(row.out_root.glob(read.removeprefix("?"))):
+        pattern = read.removeprefix("?")
+        root = paths.REFERENCE.parent if pattern.startswith("reference/") else row.out_root
+        for path in sorted(root.glob(pattern)):
             if path.is_file():
-                now[f"input {path.relative_to(row.out_root).as_posix()}"] = receipts.file_print(path)
+                now[f"input {path.relative_to(root).as_posix()}"] = receipts.file_print(path)
+    for name in sorted(stage.kinds.keys() & used.keys() - {*ELSEWHERE}):  # a file or a folder that a parameter names
+        if isinstance(used[name], str) and used[name] and (named := paths.ROOT / used[name]).exists():
+            now[f"input {name}={used[name]}"] = receipts.place_print(named)
     return now
 
 

@@ -34,6 +34,14 @@ def file_print(path: Path) -> str:
     return _content(path, status.st_size, status.st_mtime_ns)
 
 
+def place_print(path: Path) -> str:
+    """Fingerprint of a file, or of the names, sizes and times of what lies in a folder."""
+    if path.is_file():
+        return file_print(path)
+    inside = [(each.relative_to(path), each.stat()) for each in sorted(path.rglob("*")) if each.is_file()]
+    return fingerprint("\0".join(f"{each} {stat.st_size} {stat.st_mtime_ns}" for each, stat in inside))
+
+
 def helper_prints(cells: list[str], helpers: Path) -> dict[str, str]:
     """Every module of the package that these cells use, directly or not, with a fingerprint of its syntax tree.
 

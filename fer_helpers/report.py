@@ -51,6 +51,7 @@ KEPT = (
     "cost.png",
     "reliability.png",
     "coverage.png",
+    "framing.png",
 )
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 
@@ -83,7 +84,7 @@ def reference(out_root: Path, drawn_root: Path) -> None:
 
     Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
     """
-    from fer_helpers import cleaning, models
+    from fer_helpers import cleaning, models, results
 
     card = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
     if card["kind"] != "fer2013":
@@ -116,7 +117,10 @@ def reference(out_root: Path, drawn_root: Path) -> None:
     agreement = paths.read_json(paths.REFERENCE / "02_cleaning" / "metrics.json")["label_agreement"]["agreement"]
     for name in filter(lambda name: (out_root / name).exists(), (*GIVEN_AWAY, SECOND)):
         network, target = models.load(out_root / name), paths.REFERENCE / name
-        models.save(network, target, half=True, metrics=network.card["metrics"])
+        told = network.card["metrics"]
+        if table := results.sureness_table(out_root / name):  # so that the file alone knows when it is sure enough
+            told = {**told, "sureness": table}
+        models.save(network, target, half=True, metrics=told)
         if name != SECOND:
             cards.write(target.parent / "MODEL_CARD.md", paths.read_json(target.parent / "metrics.json"), agreement)
     readme.write()

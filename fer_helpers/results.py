@@ -103,6 +103,31 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
     return training.open_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
 
 
+def sureness_table(model_file: Path) -> list[dict]:
+    """`scoring.sureness` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
+
+    Empty where none are kept, or where the network learnt from val.
+    """
+    path = model_file.parent / "predictions.npz"
+    stored = read_predictions(path) if path.exists() else {"split": np.array([])}
+    val = stored["split"] == "val"
+    if not val.any():
+        return []
+    probs, labels = stored["probs"][val].astype(np.float64), stored["labels"][val]
+    return [each for percent in range(50, 100) if (each := scoring.sureness(probs, labels, percent / 100))]
+
+
+def sureness(model_file: str | Path, card: dict, accuracy: float) -> dict | None:
+    """When a model is sure enough to be right in this share of its answers; None where that isn't known or never.
+
+    From the val answers beside the model file, else from the table in its card, which given-away models carry.
+    """
+    if not 0.5 <= accuracy <= 0.99:
+        raise ValueError(f"The share of right answers that is wanted lies between 0.5 and 0.99, not at {accuracy}.")
+    table = sureness_table(Path(model_file)) or card["metrics"].get("sureness", [])
+    return next((each for each in table if each["accuracy"] >= accuracy - 1e-9), None)
+
+
 def settings(cfg, augment=None, **more) -> dict:
     """Settings of a training, JSON-ready."""
     return {**asdict(cfg), "augment": asdict(augment) if augment else None, **more}

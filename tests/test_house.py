@@ -46,20 +46,27 @@ MAY_IMPORT = {
     "attribution": "faces grad_cam models scoring",
     "transfer": "faces machine models training",
     "predict": "faces models paths",
+    "photos": "decoding faces models results",
+    "album": "faces paths photos",
+    "framing": "album faces photos scoring",
+    "moving": "environment faces paths photos",
+    "demo": "album environment faces moving paths photos predict",
     "plots": "faces",
+    "plots_photos": "faces plots",
     "environment": "",
     "receipts": "environment paths",
     "execution": "environment paths receipts",
     "pipeline": "environment execution machine paths receipts sources",
     "rehearsal": "environment execution paths",
-    "run": "compare environment machine page paths pipeline readme rehearsal report sources",
+    "commands": "environment",
+    "run": "commands compare demo environment page paths pipeline readme rehearsal report sources",
     "measured": "paths",
     "readme": "measured paths pipeline predict",
     "story": "paths readme",
     "page": "paths story",
     "compare": "paths receipts results scoring",
     "cards": "faces paths scoring",
-    "report": "cards cleaning machine models paths predict readme scoring sources training",
+    "report": "cards cleaning machine models paths predict readme results scoring sources training",
 }
 
 
@@ -127,8 +134,15 @@ def test_every_dependency_is_used_and_every_use_is_a_dependency():
     used -= {*sys.stdlib_module_names, "fer_helpers", "__future__"}
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["lab"] + project["optional-dependencies"]["dev"]
+    wanted += project["optional-dependencies"]["demo"]
     named = {re.match(r"[\w.-]+", each)[0] for each in wanted}
-    to_package = {"sklearn": "scikit-learn", "PIL": "pillow", "nbclient": "papermill", "nbformat": "papermill"}
+    to_package = {
+        "sklearn": "scikit-learn",
+        "PIL": "pillow",
+        "nbclient": "papermill",
+        "nbformat": "papermill",
+        "skimage": "scikit-image",
+    }
     to_package |= {"kagglesdk": "kagglehub"}
     assert {to_package.get(name, name) for name in used} <= named
     core = {re.match(r"[\w.-]+", each)[0] for each in project["dependencies"]}

@@ -1,0 +1,191 @@
+"""Films and the page with the webcam: what needs the extra `demo` and Playwright is left out where they aren't there.
+
+After `make demo`: .venv/demo/bin/python -m pip install playwright, .venv/demo/bin/python -m pytest tests/test_moving.py
+"""
+
+import os
+import shutil
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fer_helpers import album, demo, models, moving, photos, predict
+from fer_helpers.environment import UserError
+from fer_helpers.photos import Box
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.load(predict.given_away())
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return photos.opened(album.carried()["astronaut.png"]).picture
+
+
+def shot(path, pictures, rate=10):
+    """A film of these pictures."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *pictures[0].size, "yuv420p"
+        for picture in pictures:
+            film.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        film.mux(stream.encode())
+    return path
+
+
+def test_a_face_keeps_its_number_while_it_moves_on():
+    before = {}
+    assert moving.follow([Box(0, 0, 50), Box(200, 0, 60)], before) == [1, 2]
+    assert moving.follow([Box(190, 10, 60)], before) == [2]
+    assert moving.follow([Box(5, 5, 50), Box(400, 0, 50)], before) == [1, 3]
+    assert moving.follow([Box(0, 0, 50), Box(8, 0, 50)], before)[0] == 1, "one number is one face"
+
+
+def test_a_film_becomes_a_table(model, astronaut, tmp_path):
+    pictures = [astronaut.crop((2 * k, 0, 400 + 2 * k, 300)) for k in range(30)]
+    film = shot(tmp_path / "a film.mp4", pictures)
+    target = moving.write(model, film, tmp_path / "out", a_second=5, least=0.4)
+    table = pd.read_csv(target)
+    assert list(table.columns) == moving.COLUMNS and target.name == "a film.csv"
+    face = table[table.face == table.face.mode()[0]]
+    assert face.seconds.is_monotonic_increasing and len(face) >= 12 and (face.likeliest == "happy").mean() > 0.8
+    assert np.allclose(np.diff(sorted(table.seconds.unique())), 0.2, atol=0.001), "five a second"
+    assert len(list(moving.frames(film, 100))) == 30 and len(list(moving.frames(film, 1))) == 3
+
+
+def test_films_that_cannot_be_read_say_why(model, tmp_path):
+    av = pytest.importorskip("av")
+    (tmp_path / "text.mp4").write_text("no film")
+    with av.open(str(tmp_path / "sound.wav"), "w") as film:
+        stream = film.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        film.mux(stream.encode(sound))
+    for name, says in (
+        ("text.mp4", "can't be read as a film"),
+        ("sound.wav", "no moving pictures"),
+        ("none.mp4", "no film"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            moving.table(model, tmp_path / name, a_second=5, least=0.4)
+
+
+def test_a_film_that_breaks_off_keeps_what_came_before(model, astronaut, tmp_path):
+    film = shot(tmp_path / "whole.avi", [astronaut.crop((0, 0, 400, 300)).rotate(k) for k in range(20)])
+    (tmp_path / "broken.avi").write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
+    whole, broken = (len(list(moving.frames(tmp_path / f"{name}.avi", 10))) for name in ("whole", "broken"))
+    assert whole == 20 and 5 < broken < 20
+
+
+def test_without_the_extra_packages_a_sentence_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(ValueError, match=r'pip install "av>='):
+        list(moving.frames(tmp_path / "film.mp4", 5))
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"), [({"sure": "high"}, "takes numbers"), ({"sur": "1"}, "takes numbers"), ({}, "Which film")]
+)
+def test_slips_of_the_hand_are_sentences(asked, says, tmp_path):
+    with pytest.raises(UserError, match=says):
+        demo.answer("video", "", "", tmp_path, asked)
+
+
+def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, astronaut):
+    photo = photos.Photo(astronaut, 1.0, "<script>")
+    made = demo.shown(photo, photos.look(model, astronaut), 0.4)
+    assert "data:image/jpeg;base64," in made and "<script>" not in made and made.count("<tr>") == 7
+    assert "centre square" in demo.shown(photo, photos.look(model, Image.new("RGB", (99, 99))), 0.4)
+
+
+@pytest.fixture(scope="module")
+def served(model):
+    pytest.importorskip("gradio")
+    made, address = demo.serve(model, 0.47, block=False, browser=False)
+    yield address
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory, astronaut):
+    """A film for Chromium's fake camera: the astronaut, moving from side to side."""
+    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    with path.open("wb") as stream:
+        stream.write(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n")
+        for k in range(60):
+            left = 40 + 40 * np.sin(k / 30 * np.pi)
+            picture = astronaut.resize((640, 480), box=(left, 0, left + 400, 300))
+            light, blue, red = picture.convert("YCbCr").split()
+            parts = [light, *(part.resize((320, 240)) for part in (blue, red))]
+            stream.write(b"FRAME\n" + b"".join(part.tobytes() for part in parts))
+    return path
+
+
+@pytest.fixture
+def browsing(camera):
+    """Open Chromium on the page: allowed or refused the camera; every address asked for is noted."""
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs Chromium")
+    with api.sync_playwright() as playwright:
+
+        def opened(address, allowed=True):
+            fake = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera}"]
+            fake += ["--use-fake-ui-for-media-stream"] * allowed
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *fake])
+            page = browser.new_context(permissions=["camera"] * allowed).new_page()
+            page.asked_for = []
+            page.on("request", lambda request: page.asked_for.append(request.url))
+            page.goto(address, timeout=120_000)
+            page.wait_for_selector("text=Click to Access Webcam", timeout=120_000)
+            return page
+
+        yield opened
+
+
+def local(page, address):
+    return [url for url in page.asked_for if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_the_camera_is_answered_and_nothing_leaves_the_computer(served, browsing):
+    page = browsing(served)
+    page.click("text=Click to Access Webcam")
+    page.click("text=Record")
+    page.wait_for_function("document.querySelector('#answer')?.innerText.includes('happy')", timeout=120_000)
+    first = page.get_attribute("img[src^='data:image/jpeg']", "src")
+    page.wait_for_function(
+        "first => document.querySelector(\"img[src^='data:image/jpeg']\").src != first", arg=first, timeout=60_000
+    )
+    assert local(page, served)
+
+
+def test_a_camera_that_is_refused_is_told(served, browsing):
+    page = browsing(served, allowed=False)
+    assert not page.is_visible("#refused")
+    page.click("text=Click to Access Webcam")
+    page.wait_for_selector("#refused", state="visible", timeout=60_000)
+
+
+def test_an_upload_is_answered_or_refused_and_not_kept(served, browsing, tmp_path):
+    page = browsing(served)
+    page.click("button[role=tab]:has-text('Picture')")
+    (tmp_path / "pdf.jpg").write_bytes(b"%PDF-1.7")
+    for file, says in ((album.carried()["astronaut.png"], "happy"), (tmp_path / "pdf.jpg", "no picture of a kind")):
+        page.set_input_files("input[type=file] >> nth=-1", file)
+        page.wait_for_function(
+            "says => [...document.querySelectorAll('#answer')].some(e => e.innerText.includes(says))",
+            arg=says,
+            timeout=120_000,
+        )
+        page.click("[aria-label='Clear'], [aria-label='Remove this file']")
+    assert local(page, served)
+    assert not [each for each in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if each.is_file()]
+    assert urllib.request.urlopen(served).status == 200
