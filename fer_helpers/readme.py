@@ -25,6 +25,7 @@ def blocks() -> dict[str, str]:
         "speed": measured.speed_lines(),
         "accuracy": measured.accuracy_lines(),
         "cluster": measured.cluster_line(),
+        "photos": measured.photos_lines(),
     }
 
 

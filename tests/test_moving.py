@@ -81,7 +81,7 @@ def test_a_film_that_breaks_off_keeps_what_came_before(model, astronaut, tmp_pat
     film = shot(tmp_path / "whole.avi", [astronaut.crop((0, 0, 400, 300)).rotate(k) for k in range(20)])
     (tmp_path / "broken.avi").write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
     whole, broken = (len(list(moving.frames(tmp_path / f"{name}.avi", 10))) for name in ("whole", "broken"))
-    assert whole == 20 and 5 < broken < 20
+    assert whole == 20 and 0 < broken < 20
 
 
 def test_without_the_extra_packages_a_sentence_says_what_to_do(monkeypatch, tmp_path):

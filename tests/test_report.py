@@ -4,11 +4,12 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import augment, cleaning, paths, readme, recipe, report, results, synthetic
+from fer_helpers import augment, cleaning, models, paths, readme, recipe, report, results, synthetic
 
 
 @pytest.fixture
@@ -119,3 +120,22 @@ def test_a_training_can_be_repeated_from_what_was_stored():
     assert results.recipe_of(results.settings(cfg)) == (cfg, None)
     older = {name: value for name, value in stored.items() if name != "averaging"}
     assert results.recipe_of(older)[0] == recipe.TrainConfig(epochs=3, optimiser="sgd"), "a setting that came later"
+
+
+def test_what_val_taught_travels_with_the_weights_that_are_given_away(kept):
+    root, folder = kept
+    probs = np.full((60, 7), 0.1, np.float32)
+    probs[:, 3] = np.linspace(0.4, 0.9, 60)
+    labels, split = np.where(np.arange(60) < 10, 0, 3), np.array(["val"] * 60)
+    results.write_predictions(
+        (root / "out" / report.GIVEN_AWAY).parent / "predictions.npz",
+        names=split,
+        labels=labels,
+        split=split,
+        probs=probs,
+    )
+    report.reference(root / "out", root / "drawn")
+    table = models.read_card(folder / report.GIVEN_AWAY)["metrics"]["sureness"]
+    assert table == results.sureness_table(root / "out" / report.GIVEN_AWAY)
+    assert [each["accuracy"] for each in table][:2] == [0.5, 0.51] and table[0]["coverage"] == 1.0
+    assert table[-1]["threshold"] > table[0]["threshold"] and table[-1]["right"] >= 0.99

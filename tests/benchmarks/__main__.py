@@ -13,7 +13,7 @@ import torch
 from fer_helpers import machine, paths, sources
 
 SHORT = ("copies", "engine")
-NAMES = (*SHORT, "accuracy", "cluster")  # these take long and are named: make bench-accuracy, PARAMS=cluster
+NAMES = (*SHORT, "photos", "accuracy", "cluster")  # named ones: make bench-accuracy, PARAMS=cluster, PARAMS=photos
 
 
 def main(data: str, out_root: str, *words: str) -> None:
