@@ -144,4 +144,6 @@ def photos_lines() -> str:
             f"{speed['live_a_second']:g} ({speed['run']['threads']} threads, "
             f"{speed['run']['device'].replace('cpu: ', '')})."
         )
+    if page := section("webcam"):
+        lines.append(f"In a browser {page['answered_a_second']:g} of a webcam's pictures are answered a second.")
     return " ".join(lines)
