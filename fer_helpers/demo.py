@@ -53,6 +53,19 @@ def shown(photo: photos.Photo, faces: list, least: float) -> str:
     )
 
 
+def of_file(model, path: str, least: float) -> str:
+    """What is shown of an upload, or why it can't be answered; then every file that Gradio wrote for it is removed."""
+    try:
+        photo = photos.opened(path)
+        return shown(photo, photos.look(model, photo.picture), least)
+    except ValueError as error:
+        return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
+    finally:
+        for file in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"):  # Gradio makes two of each upload
+            if file.is_file():
+                file.unlink(missing_ok=True)
+
+
 def page(model, least: float):
     """The page as Gradio's Blocks, not yet served. least: probability under which the answer is "not sure"."""
     import gradio
@@ -63,15 +76,7 @@ def page(model, least: float):
         return shown(photos.Photo(picture, 1.0, ""), photos.look(model, picture, SMALLEST), least)
 
     def uploaded(path: str | None) -> str:
-        if path is None:
-            return ""
-        try:
-            photo = photos.opened(path)
-            return shown(photo, photos.look(model, photo.picture), least)
-        except ValueError as error:
-            return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
-        finally:
-            Path(path).unlink(missing_ok=True)
+        return "" if path is None else of_file(model, path, least)
 
     with gradio.Blocks(title="What does it say about my picture?", analytics_enabled=False) as made:
         gradio.Markdown(f"# What does it say about my picture?\n{ABOUT}")

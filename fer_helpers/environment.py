@@ -230,9 +230,9 @@ def with_demo(root: Path = ROOT) -> Path:
     if not (stamp.exists() and stamp.read_text() == wanted and usable(python)):
         print("Installing what the page and films need, about 0.3 GB, once, into .venv/demo.")
         run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], root, f"Python's venv can't make {folder}.")
-        place = subprocess.check_output([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
         below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-        Path(place.decode().strip(), "below.pth").write_text(below)
+        own = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)}))
+        (own / "below.pth").write_text(below)
         pip(python, root, *requirements(root)["demo"])
         stamp.write_text(wanted)
     return python

@@ -126,3 +126,37 @@ def page_line() -> str:
         f"{found['run']['device'].replace('cpu: ', '')}); {found['notebooks']} notebooks as HTML have "
         f"{found['notebooks_mb']:.1f} MB, and making all of it takes {found['make_seconds']:.0f} s."
     )
+
+
+def photos_lines() -> str:
+    """What notebook 10 measured of faces in whole photographs, and `make bench PARAMS=photos` of its speed."""
+    path, speed, lines = paths.REFERENCE / "10_your_photos" / "metrics.json", section("photos"), []
+    if path.exists():
+        found = paths.read_json(path)
+        frames, sure = found["framing"], found["sure"]
+        upright = [case for case in frames["cases"] if not case["turn"]]
+        shares = [case["found"] for case in upright]
+        told = ", ".join(f"turned by {case['turn']}° {case['found']:.0%}" for case in frames["cases"] if case["turn"])
+        gains = [100 * case["against_bare"]["difference"] for case in upright]
+        small = found["detected"]["100 small faces"]
+        lines.append(
+            f"Of {frames['faces']:,} PublicTest faces, pasted upright into photographs in {len(upright)} sizes, "
+            f"{min(shares):.0%} to {max(shares):.0%} are found ({told}); cut as they were found, their accuracy is "
+            f"{min(gains):+.1f} to {max(gains):+.1f} points against the bare faces. Of scikit-image's {small['faces']} "
+            f"small frontal faces {small['found']} are found."
+        )
+        if sure:
+            lines.append(
+                f"Asked to be right {sure['accuracy']:.0%} of the time, it answers {sure['coverage']:.0%} of the faces "
+                f'and says "not sure" of the others (chosen on val).'
+            )
+    if speed:
+        shown = ", ".join(f"{count:g} ({size})" for size, count in speed["photographs_a_second"].items())
+        lines.append(
+            f"{speed['faces_a_second']:,} cut faces a second, whole photographs {shown}, a webcam's pictures "
+            f"{speed['live_a_second']:g} ({speed['run']['threads']} threads, "
+            f"{speed['run']['device'].replace('cpu: ', '')})."
+        )
+    if page := section("webcam"):
+        lines.append(f"In a browser {page['answered_a_second']:g} of a webcam's pictures are answered a second.")
+    return " ".join(lines)

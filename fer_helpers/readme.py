@@ -29,6 +29,7 @@ def blocks() -> dict[str, str]:
         "accuracy": measured.accuracy_lines(),
         "cluster": measured.cluster_line(),
         "snippet": snippet(),
+        "photos": measured.photos_lines(),
     }
 
 

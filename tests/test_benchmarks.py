@@ -178,3 +178,24 @@ def test_the_reference_keeps_full_measurements_of_fer2013_alone(tmp_path, monkey
     paths.write_json(tmp_path / "bench.json", {"a": real, "b": drawn, "c": real | {"small": True}})
     report.keep_benchmarks(tmp_path / "bench.json")
     assert paths.read_json(tmp_path / "reference" / "bench.json") == {"a": real, "b": real}
+
+
+def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
+    bench.main("synthetic", str(tmp_path), "photos", "small")
+    found = paths.read_json(tmp_path / "bench.json")["photos"]
+    assert found["small"] and len(found["photographs_a_second"]) == 3 and len(found["memory_mb"]) == 2
+    assert all(
+        number > 0 for number in numbers({key: found[key] for key in ("faces_a_second", "photographs_a_second")})
+    )
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
+    assert f"{found['faces_a_second']:,} cut faces a second" in measured.photos_lines()
+    case = {"side": 72, "turn": 0, "found": 0.6, "against_bare": {"difference": -0.021}}
+    told = {
+        "framing": {"faces": 50, "cases": [case, {**case, "turn": 20, "found": 0.3}]},
+        "sure": {"accuracy": 0.8, "coverage": 0.6},
+        "detected": {"100 small faces": {"faces": 100, "found": 94}},
+    }
+    paths.write_json(tmp_path / "10_your_photos" / "metrics.json", told)
+    lines = measured.photos_lines()
+    assert "60% to 60% are found (turned by 20° 30%)" in lines and "-2.1 to -2.1 points" in lines
+    assert "answers 60% of the faces" in lines and "94 are found" in lines

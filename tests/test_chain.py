@@ -42,6 +42,7 @@ WRITTEN = {
         *("leaderboard.csv", "label_doubts.csv", "metrics.json"),
         *(f"{name}.png" for name in ("leaderboard", "published", "cost", "reliability", "coverage")),
     ],
+    "10_your_photos": ["predictions.csv", "unread.csv", "frames.png", "answer_01.png", "answer_03.png", "metrics.json"],
 }
 SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "balanced_accuracy", "ece", "per_class"}
 
@@ -89,7 +90,7 @@ def test_every_stage_leaves_what_the_design_names(row):
 
 def test_the_terminal_tells_stage_epoch_and_what_is_left(row):
     _, _, said = row
-    assert re.search(r"\[\d/6\] 03_baseline_cnn", said) and re.search(r"epoch +2/2 .* left", said)
+    assert re.search(r"\[\d/7\] 03_baseline_cnn", said) and re.search(r"epoch +2/2 .* left", said)
     assert "drawn" in said.splitlines()[0]
 
 

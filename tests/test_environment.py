@@ -2,9 +2,11 @@
 
 import ast
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 
 import pytest
@@ -112,6 +114,34 @@ def test_a_broken_environment_is_made_anew(bare, commands):
     pretend.failing = ("--version",)  # its pip doesn't start
     environment.ensure(root=bare)
     assert installs(ran) == ["venv", PROJECT_ITSELF, "venv", PROJECT_ITSELF]
+
+
+def test_the_demo_gets_an_environment_of_its_own_on_top_of_this_one(bare, monkeypatch, capsys):
+    folder, ran, failing = bare / ".venv" / "demo", [], ["install"]
+    base = {"base": str(folder), "platbase": str(folder)}
+    below = pathlib.Path(sysconfig.get_path("purelib", "venv", vars=base)) / "below.pth"
+
+    def pretend(command, **_):
+        ran.append(command[2:])
+        below.parent.mkdir(parents=True, exist_ok=True)
+        return subprocess.CompletedProcess(command, int(any(word in command for word in failing)), "")
+
+    monkeypatch.setattr(subprocess, "run", pretend)
+    monkeypatch.setattr(environment, "missing", lambda lines: lines)
+    monkeypatch.setattr(environment, "usable", pathlib.Path.exists)
+    with pytest.raises(UserError, match="pip couldn't install gradio"):
+        environment.with_demo(bare)
+    failing.clear()
+    installs(ran)
+    python = environment.with_demo(bare)
+    assert installs(ran) == ["venv", " ".join(PROJECT["optional-dependencies"]["demo"])]
+    assert repr(sysconfig.get_path("purelib")) in below.read_text() and python.is_relative_to(folder)
+    assert "about 0.3 GB" in capsys.readouterr().out
+    python.parent.mkdir()
+    python.write_text("")
+    assert environment.with_demo(bare) == python and installs(ran) == []
+    monkeypatch.setattr(environment, "missing", lambda lines: [])
+    assert str(environment.with_demo(bare)) == sys.executable
 
 
 def test_debian_without_venv_is_told_what_to_install(bare, commands, monkeypatch):

@@ -249,6 +249,10 @@ def test_no_picture_of_a_person_is_kept():
     for path in (paths.REFERENCE / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
         outputs = json.dumps([cell.get("outputs") for cell in cells])
+        if path.stem.startswith(
+            "10"
+        ):  # it answers photographs, but of scikit-image, by a network that learnt from such
+            assert "pictures of scikit-image" in outputs
         assert "DEMONSTRATION" in outputs and "FER-2013 " not in outputs, f"{path.name} was run on photographs"
 
 

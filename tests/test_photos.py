@@ -137,8 +137,8 @@ def test_what_cannot_be_answered_says_why(content, says):
 def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, most, astronaut):
     """A PNG has every pixel in memory once, four bytes each, while it is made smaller; a JPEG never has."""
     file = tmp_path / f"large.{form.lower()}"
-    save = "resize((10000, 10000)).save(sys.argv[2], compress_level=1)"
-    make = f"from PIL import Image; import sys; Image.open(sys.argv[1]).{save}"
+    large = "Image.open(sys.argv[1]).resize((10000, 10000)).save(sys.argv[2], compress_level=1)"
+    make = f"from PIL import Image; import sys; {large}"
     astronaut.save(tmp_path / "small.png")
     subprocess.run([sys.executable, "-c", make, str(tmp_path / "small.png"), str(file)], check=True)
     look = (

@@ -126,6 +126,27 @@ def test_a_helper_counts_by_what_it_does(row, counted, capsys):
     assert "01_first runs again: helper deep.py changed" in capsys.readouterr().out
 
 
+def test_what_lies_where_a_parameter_points_counts(row, counted, tmp_path, capsys):
+    notebook(row, "01_first", FIRST, parameters='pictures: str = ""')
+    (tmp_path / "holiday").mkdir()
+    named = replace(row, asked={"pictures": str(tmp_path / "holiday")})
+    assert again(named, counted, "01") == ["01_first"] and again(named, counted, "01") == []
+    (tmp_path / "holiday" / "beach.jpg").write_text("a picture")
+    assert again(named, counted, "01") == ["01_first"] and again(named, counted, "01") == []
+    assert f"input pictures={tmp_path / 'holiday'} changed" in capsys.readouterr().out
+    named = replace(row, asked={"pictures": str(tmp_path / "holiday" / "beach.jpg")})
+    assert again(named, counted, "01") == ["01_first"] and again(named, counted, "01") == []
+
+
+def test_a_kept_model_that_changed_counts(row, counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "kept" / "reference")
+    (tmp_path / "kept" / "reference" / "03").mkdir(parents=True)
+    notebook(row, "01_first", FIRST, reads=["?reference/0[38]*/*.safetensors"])
+    assert again(row, counted, "01") == ["01_first"]
+    (tmp_path / "kept" / "reference" / "03" / "m.safetensors").write_text("weights")
+    assert again(row, counted, "01") == ["01_first"] and again(row, counted, "01") == []
+
+
 def test_other_data_run_everything(row, counted):
     again(row, counted)
     moved = replace(row, fixed=row.fixed | {"data": "another/place", "cluster": "tcp://10.0.0.1:8786"})

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -176,3 +177,22 @@ def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_
     assert results.study("06_price_of_leakage", {**data, "kind": "synthetic"}, tmp_path / "own") is None
     trained(tmp_path / "own", "06_price_of_leakage", price=4)
     assert results.study("06_price_of_leakage", data, tmp_path / "own")["price"] == 4
+
+
+def test_what_val_taught_travels_with_the_weights_that_are_given_away(kept):
+    root, folder = kept
+    probs = np.full((60, 7), 0.1, np.float32)
+    probs[:, 3] = np.linspace(0.4, 0.9, 60)
+    labels, split = np.where(np.arange(60) < 10, 0, 3), np.array(["val"] * 60)
+    results.write_predictions(
+        (root / "out" / SMALL).parent / "predictions.npz",
+        names=split,
+        labels=labels,
+        split=split,
+        probs=probs,
+    )
+    report.reference(root / "out", root / "drawn")
+    table = models.read_card(folder / SMALL)["metrics"]["sureness"]
+    assert table == results.sureness_table(root / "out" / SMALL)
+    assert [each["accuracy"] for each in table][:2] == [0.5, 0.51] and table[0]["coverage"] == 1.0
+    assert table[-1]["threshold"] > table[0]["threshold"] and table[-1]["right"] >= 0.99

@@ -196,3 +196,20 @@ def test_crossed_measures_leave_out_an_emotion_without_a_face():
     made = scoring.crossed_measures(labels[None], labels)
     assert {name for name in made if name.startswith("recall")} == {"recall_angry", "recall_happy"}
     assert all(each["mean"] == 1 and each["ci95"] == [1, 1] for each in made.values())
+
+
+def test_below_the_threshold_of_sureness_answers_are_too_often_wrong():
+    sure = np.array([0.9, 0.8, 0.8, 0.6, 0.5, 0.4])
+    probs = np.column_stack([sure, *[(1 - sure) / 6] * 6])
+    labels = np.array([0, 0, 1, 0, 0, 1])  # right, right, wrong, right, right, wrong
+    share = {
+        0.5: (0.4, 1.0, 0.6667),
+        0.75: (0.5, 0.8333, 0.8),
+        0.9: (0.9, 0.1667, 1.0),
+    }  # 0.8 holds a right and a wrong
+    for accuracy, (threshold, coverage, right) in share.items():
+        found = scoring.sureness(probs, labels, accuracy, least=1)
+        assert (found["threshold"], found["coverage"], found["right"]) == (threshold, coverage, right)
+        assert ((sure >= found["threshold"]).mean()) == pytest.approx(coverage, abs=1e-4)
+    assert scoring.sureness(probs, labels, 0.9, least=2) is None
+    assert scoring.sureness(probs, np.ones(6, int) * 2, 0.5, least=1) is None

@@ -1,0 +1,64 @@
+"""How many pictures a second are answered: cut faces, whole photographs, a webcam's pictures; and how much memory."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fer_helpers import album, demo, paths, photos, report
+
+SIZES = {"0.3 megapixels": (640, 480), "2 megapixels": (1632, 1224), "12 megapixels": (4000, 3000)}
+PEAK = """
+import resource, sys
+from fer_helpers import photos
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+photos.opened(sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def measure(data: str, small: bool, out_root: str) -> dict:
+    """Medians of several turns. `live`: from a webcam's picture to the page's text, without browser and network."""
+    model, sure = photos.load(paths.REFERENCE / report.GIVEN_AWAY, 0.8)
+    astronaut = photos.opened(album.carried()["astronaut.png"]).picture
+    cut = photos.cut(astronaut, max(photos.find(astronaut), key=lambda box: box.side))
+    scene = astronaut.crop((0, 0, 512, 384))
+    turns = 2 if small else 15
+    found = {"model": Path(report.GIVEN_AWAY).stem}
+    crops = np.repeat(cut[None], 64 if small else 512, axis=0)
+    found["faces_a_second"] = round(len(crops) / _seconds(lambda: photos.answers(model, crops), turns))
+    found["live_a_second"] = round(1 / _seconds(_live(model, scene.resize((640, 480)), photos.least(sure)), turns), 1)
+    found["photographs_a_second"], found["memory_mb"] = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, size in SIZES.items():
+            file = Path(folder) / "photo.jpg"
+            scene.resize(size).save(file, quality=90)
+            seconds = _seconds(lambda file=file: photos.look(model, photos.opened(file).picture), turns)
+            found["photographs_a_second"][name] = round(1 / seconds, 1)
+        for form in ("jpg", "png"):
+            file = Path(folder) / f"large.{form}"
+            scene.resize((1000, 1000) if small else (10_000, 10_000)).save(file)
+            said = subprocess.check_output([sys.executable, "-c", PEAK, str(file)], cwd=paths.ROOT, text=True)
+            found["memory_mb"][f"100 megapixels, {form}"] = round(float(said))
+    return found
+
+
+def _live(model, picture, least):
+    def answer():
+        faces = photos.look(model, picture, demo.SMALLEST)
+        demo.shown(photos.Photo(picture, 1.0, ""), faces, least)
+
+    return answer
+
+
+def _seconds(work, turns: int) -> float:
+    work()
+    took = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return float(np.median(took))

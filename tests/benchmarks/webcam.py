@@ -1,0 +1,34 @@
+"""Pictures a second that a browser shows answered, from its (fake) camera through the page of `make demo` and back.
+
+Needs what `make demo` installs, Playwright and Chromium: .venv/demo/bin/python -m tests.benchmarks auto outputs webcam
+"""
+
+import tempfile
+from pathlib import Path
+
+from fer_helpers import demo, paths, photos, report
+from tests import webcam
+
+COUNT = """() => {
+  window.shown = [];
+  let last = "";
+  new MutationObserver(() => {
+    const now = document.querySelector('img[src^="data:image/jpeg"]')?.src;
+    if (now && now !== last) { last = now; window.shown.push(performance.now()); }
+  }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+}"""
+
+
+def measure(data: str, small: bool, out_root: str) -> dict:
+    """`answered_a_second`: pictures that differ from the one before, counted in the browser's page."""
+    model, sure = photos.load(paths.REFERENCE / report.GIVEN_AWAY, 0.8)
+    made, address = demo.serve(model, photos.least(sure), block=False, browser=False)
+    seconds = 3 if small else 30
+    with tempfile.TemporaryDirectory() as folder, webcam.opened(address, webcam.film(Path(folder) / "c.y4m")) as page:
+        webcam.begin(page)
+        page.evaluate(COUNT)
+        page.wait_for_timeout(1000 * seconds)
+        shown = page.evaluate("window.shown")
+    made.close()
+    span = (shown[-1] - shown[0]) / 1000
+    return {"answered_a_second": round((len(shown) - 1) / span, 1), "seconds": round(span, 1), "asked": demo.A_SECOND}
