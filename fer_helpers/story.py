@@ -177,6 +177,13 @@ def _ahead(_: Path, metrics: dict) -> Number | None:
     return _points({**pair, "mean": pair["difference"]}, of)
 
 
+def _answered(_: Path, metrics: dict) -> Number | None:
+    if not (sure := metrics["sure"]):
+        return None
+    of = f"of val's faces are answered by {metrics['model'].replace('_', ' ')}; of the others it says not sure"
+    return Number(f"{sure['coverage']:.0%}", f"of these {sure['right']:.0%} right, on val, where it was chosen", of)
+
+
 SHOWN = {  # by a notebook's number: the figure that answers its question, and the number that goes with it
     "01": ("train_distribution.png", _floor),
     "02": ("leakage_by_emotion.png", _leaked),
@@ -187,4 +194,5 @@ SHOWN = {  # by a notebook's number: the figure that answers its question, and t
     "07": ("comparison.png", _remedy),
     "08": ("record.png", _model),
     "09": ("leaderboard.png", _ahead),
+    "10": ("answer_01.png", _answered),
 }
