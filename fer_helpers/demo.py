@@ -18,7 +18,7 @@ from fer_helpers.faces import EMOTIONS
 
 A_SECOND = 15  # webcam pictures that the page sends; one that comes while another is answered waits
 SMALLEST = 0.15  # of the picture's longer side: who sits before a camera is near, and four times fewer places are fast
-CAMERA = {"width": {"ideal": 640}, "height": {"ideal": 480}}
+CAMERA = {"width": {"ideal": 480}, "height": {"ideal": 360}, "frameRate": {"ideal": 15}}  # more costs the browser most
 ABOUT = """Everything happens on this computer: no picture leaves it, none is kept. The answer is what raters would
 probably call the *expression on the picture*, not what a person feels. Do not use it to judge anybody."""
 REFUSED = """<p id="refused" hidden><b>The camera can't be used.</b> Allow it beside the address, close other programs
