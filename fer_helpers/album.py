@@ -1,8 +1,11 @@
 """Which pictures are asked about: a file, a folder, an upload in Colab, scikit-image's; and what is said of each."""
 
 import io
+import os
 import sys
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +24,7 @@ CARRIED = {  # photographs that come with scikit-image, and where faces are on t
     **{name: [] for name in [*EMPTY.split(), "gravel.png", "coins.png"]},
 }
 SHEET = "lfw_subset.npy"  # 100 small faces of Labeled Faces in the Wild, and 100 cuttings without one
+ATONCE = min(4, os.cpu_count() or 1)  # pictures side by side; of each, every pixel may be in memory
 COLOURS = {True: (0, 114, 178), False: (213, 94, 0)}  # found, and the centre square
 
 
@@ -98,18 +102,28 @@ def _stream(picture: Image.Image) -> io.BytesIO:
 
 
 def looked(model, pictures: dict, *, smallest: float = photos.SMALLEST, log=print) -> Iterator[tuple]:
-    """Yield (name, Photo, faces) of each picture, one at a time; or (name, the reason, []) where it can't be read.
+    """Yield (name, Photo, faces) of each picture, in order; or (name, the reason, []) where it can't be read.
 
-    pictures: as `gathered` gives them. log: told every hundredth picture.
+    pictures: as `gathered` gives them. log: told every hundredth picture. A few are looked at side by side, and no more
+    are held than that.
     """
-    for number, (name, source) in enumerate(pictures.items(), 1):
+
+    def one(name, source):
         try:
             photo = photos.opened(source)
-            yield name, photo, photos.look(model, photo.picture, smallest)
+            return name, photo, photos.look(model, photo.picture, smallest)
         except ValueError as error:
-            yield name, str(error), []
-        if number % 100 == 0 and log:
-            log(f"{number:,} of {len(pictures):,} pictures")
+            return name, str(error), []
+
+    with ThreadPoolExecutor(ATONCE) as pool:  # the cascade lets other threads work
+        begun = deque()
+        for number, each in enumerate([*pictures.items(), *[None] * ATONCE], 1 - ATONCE):
+            if each:
+                begun.append(pool.submit(one, *each))
+            if number >= 1 and begun:
+                yield begun.popleft().result()
+            if number >= 1 and number % 100 == 0 and log:
+                log(f"{number:,} of {len(pictures):,} pictures")
 
 
 def rows(name: str, photo: photos.Photo, faces: list, least: float) -> list[dict]:

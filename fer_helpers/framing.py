@@ -1,5 +1,6 @@
 """How good is the framing? Faces whose frame is known, pasted into photographs without a face, and found again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
@@ -74,7 +75,8 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
     cases, upright = [], []
     for side, turn in [*product(SIDES, TURNS[:1]), *product(SIDES[1:2], TURNS[1:])]:
         made = [scene(one, grounds[k % len(grounds)], side, turn * (-1) ** k, rng) for k, one in enumerate(images)]
-        boxes = [photos.find(picture, LEAST) for picture, _ in made]
+        with ThreadPoolExecutor() as pool:
+            boxes = [*pool.map(lambda one: photos.find(one[0], LEAST), made)]
         pairs = zip(boxes, made, strict=True)
         best = [next((box for box in each if album.hit(box, true)), None) for each, (_, true) in pairs]
         there = np.array([box is not None for box in best])
