@@ -167,7 +167,9 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch)
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    with pytest.raises(SystemExit, match="copys; PARAMS takes copies, engine, accuracy, cluster, page and small"):
+    with pytest.raises(
+        SystemExit, match="copys; PARAMS takes copies, engine, photos, webcam, accuracy, cluster, page and small"
+    ):
         bench.main("synthetic", "outputs", "copys")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_helpers import album, demo, paths, photos, report
+from fer_helpers import album, demo, paths, photos, predict
 
 SIZES = {"0.3 megapixels": (640, 480), "2 megapixels": (1632, 1224), "12 megapixels": (4000, 3000)}
 PEAK = """
@@ -22,12 +22,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 def measure(data: str, small: bool, out_root: str) -> dict:
     """Medians of several turns. `live`: from a webcam's picture to the page's text, without browser and network."""
-    model, sure = photos.load(paths.REFERENCE / report.GIVEN_AWAY, 0.8)
+    model, sure = photos.load(predict.given_away(), 0.8)
     astronaut = photos.opened(album.carried()["astronaut.png"]).picture
     cut = photos.cut(astronaut, max(photos.find(astronaut), key=lambda box: box.side))
     scene = astronaut.crop((0, 0, 512, 384))
     turns = 2 if small else 15
-    found = {"model": Path(report.GIVEN_AWAY).stem}
+    found = {"model": predict.given_away().stem}
     crops = np.repeat(cut[None], 64 if small else 512, axis=0)
     found["faces_a_second"] = round(len(crops) / _seconds(lambda: photos.answers(model, crops), turns))
     found["live_a_second"] = round(1 / _seconds(_live(model, scene.resize((640, 480)), photos.least(sure)), turns), 1)

@@ -6,7 +6,7 @@ Needs what `make demo` installs, Playwright and Chromium: .venv/demo/bin/python 
 import tempfile
 from pathlib import Path
 
-from fer_helpers import demo, paths, photos, report
+from fer_helpers import demo, photos, predict
 from tests import webcam
 
 COUNT = """() => {
@@ -21,7 +21,7 @@ COUNT = """() => {
 
 def measure(data: str, small: bool, out_root: str) -> dict:
     """`answered_a_second`: pictures that differ from the one before, counted in the browser's page."""
-    model, sure = photos.load(paths.REFERENCE / report.GIVEN_AWAY, 0.8)
+    model, sure = photos.load(predict.given_away(), 0.8)
     made, address = demo.serve(model, photos.least(sure), block=False, browser=False)
     seconds = 3 if small else 30
     with tempfile.TemporaryDirectory() as folder, webcam.opened(address, webcam.film(Path(folder) / "c.y4m")) as page:
