@@ -310,7 +310,7 @@ def test_the_studies_run_after_the_main_row(row):
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["mean"] <= high
     openings = pd.read_csv(out / "test_openings.csv")
-    assert len(openings) == opened + 6 + 4 and "07_imbalance" not in set(openings.stage), (
+    assert len(openings) == opened + 6 + 5 and "07_imbalance" not in set(openings.stage), (
         "what chooses leaves test shut"
     )
     check_imbalance(out / "07_imbalance")
