@@ -125,12 +125,13 @@ def photos_lines() -> str:
         shares = [case["found"] for case in upright]
         told = ", ".join(f"turned by {case['turn']}° {case['found']:.0%}" for case in frames["cases"] if case["turn"])
         gains = [100 * case["against_bare"]["difference"] for case in upright]
+        ends = [100 * end for case in upright for end in case["against_bare"]["ci95"]]
         small = found["detected"]["100 small faces"]
         lines.append(
             f"Of {frames['faces']:,} PublicTest faces, pasted upright into photographs in {len(upright)} sizes, "
             f"{min(shares):.0%} to {max(shares):.0%} are found ({told}); cut as they were found, their accuracy is "
-            f"{min(gains):+.1f} to {max(gains):+.1f} points against the bare faces. Of scikit-image's {small['faces']} "
-            f"small frontal faces {small['found']} are found."
+            f"{min(gains):+.1f} to {max(gains):+.1f} points against the bare faces (95 % intervals from {min(ends):+.1f} "
+            f"to {max(ends):+.1f}). Of scikit-image's {small['faces']} small frontal faces {small['found']} are found."
         )
         if sure:
             lines.append(

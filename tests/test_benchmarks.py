@@ -189,7 +189,7 @@ def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     assert f"{found['faces_a_second']:,} cut faces a second" in measured.photos_lines()
-    case = {"side": 72, "turn": 0, "found": 0.6, "against_bare": {"difference": -0.021}}
+    case = {"side": 72, "turn": 0, "found": 0.6, "against_bare": {"difference": -0.021, "ci95": [-0.05, 0.01]}}
     told = {
         "framing": {"faces": 50, "cases": [case, {**case, "turn": 20, "found": 0.3}]},
         "sure": {"accuracy": 0.8, "coverage": 0.6},
@@ -197,5 +197,8 @@ def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
     }
     paths.write_json(tmp_path / "10_your_photos" / "metrics.json", told)
     lines = measured.photos_lines()
-    assert "60% to 60% are found (turned by 20° 30%)" in lines and "-2.1 to -2.1 points" in lines
+    assert (
+        "60% to 60% are found (turned by 20° 30%)" in lines
+        and "-2.1 points against the bare faces (95 % intervals from -5.0 to +1.0)" in lines
+    )
     assert "answers 60% of the faces" in lines and "94 are found" in lines
