@@ -131,7 +131,8 @@ def photos_lines() -> str:
             f"Of {frames['faces']:,} PublicTest faces, pasted upright into photographs in {len(upright)} sizes, "
             f"{min(shares):.0%} to {max(shares):.0%} are found ({told}); cut as they were found, their accuracy is "
             f"{min(gains):+.1f} to {max(gains):+.1f} points against the bare faces (95 % intervals from "
-            f"{min(ends):+.1f} to {max(ends):+.1f}). Of scikit-image's {small['faces']} small frontal faces {small['found']} are found."
+            f"{min(ends):+.1f} to {max(ends):+.1f}). Of scikit-image's "
+            f"{small['faces']} small frontal faces {small['found']} are found."
         )
         if sure:
             lines.append(
