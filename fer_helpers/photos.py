@@ -88,7 +88,8 @@ def told(sure: dict | None) -> str:
 def opened(source) -> Photo:
     """A picture file (a path or a stream) whatever its format, size and colours.
 
-    A JPEG is made smaller while it is decoded, so that 100 megapixels take little memory; of other formats every pixel
+    An ordinary JPEG is made smaller while it is decoded, so that 100 megapixels take little memory; of other formats
+    and of a progressive JPEG every pixel
     is held once. PIL's own limit of 179 megapixels is kept. Raises ValueError that says what is wrong with the file.
     """
     try:
