@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import optimize
 
+from fer_helpers import scoring
+
 SMALLEST = 1e-12  # a probability of 0 has no logarithm
 
 
@@ -36,3 +38,21 @@ def coverage(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     order = np.argsort(-probs.max(axis=1), kind="stable")
     answered = np.arange(1, len(labels) + 1)
     return answered / len(labels), np.cumsum((probs.argmax(axis=1) == labels)[order]) / answered
+
+
+def sureness(probs: np.ndarray, labels: np.ndarray, accuracy: float, least: int = 50) -> dict | None:
+    """The probability from which on answers are right often enough; those below it are better called "not sure".
+
+    probs: (N, 7) and labels: (N,) of val, since this is a choice. accuracy: wanted share of right answers.
+    returns: accuracy, `threshold` (the smallest that will do), `coverage` (share of faces that get an answer), `right`
+    (share of right ones among those) with `ci95`; None where not even the `least` surest answers are that often right.
+    """
+    _, share = coverage(probs, labels)
+    sure, answered = np.sort(probs.max(axis=1))[::-1], np.arange(1, len(labels) + 1)
+    last = np.append(np.diff(sure) != 0, True)  # faces of one probability are answered together
+    fit = np.flatnonzero((share >= accuracy) & last & (answered >= least))
+    if not len(fit):
+        return None
+    count, right = int(answered[fit[-1]]), float(share[fit[-1]])
+    found = {"accuracy": accuracy, "threshold": float(sure[count - 1]), "coverage": round(count / len(labels), 4)}
+    return found | {"right": round(right, 4), "ci95": scoring.accuracy_interval(round(right * count), count)}

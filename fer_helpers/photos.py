@@ -186,12 +186,9 @@ def find(picture: Image.Image, smallest: float = SMALLEST) -> list[Box]:
     scale = max(smallest * max(picture.size) / WINDOW, 1.0)  # so that the smallest face fills the smallest window
     size = [max(round(side / scale), 1) for side in picture.size]
     grey = picture.convert("L").resize(size, Image.Resampling.BILINEAR)
-    boxes = [Box(x - WIDER * side / 2, y - WIDER * side / 2, WIDER * side) for x, y, side in _faces(grey, scale)]
+    faces = merged(windows(np.asarray(grey), WINDOW)) * scale
+    boxes = [Box(x - WIDER * side / 2, y - WIDER * side / 2, WIDER * side) for x, y, side in faces]
     return sorted(boxes)
-
-
-def _faces(grey: Image.Image, scale: float) -> np.ndarray:
-    return merged(windows(np.asarray(grey), WINDOW)) * scale
 
 
 def centre(picture: Image.Image) -> Box:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_helpers import machine, models, paths, scoring, training
+from fer_helpers import calibration, machine, models, paths, scoring, training
 from fer_helpers.augment import Augment
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.recipe import TrainConfig
@@ -104,7 +104,7 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
 
 
 def sureness_table(model_file: Path) -> list[dict]:
-    """`scoring.sureness` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
+    """`calibration.sureness` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
 
     Empty where none are kept, or where the network learnt from val.
     """
@@ -114,7 +114,7 @@ def sureness_table(model_file: Path) -> list[dict]:
     if not val.any():
         return []
     probs, labels = stored["probs"][val].astype(np.float64), stored["labels"][val]
-    return [each for percent in range(50, 100) if (each := scoring.sureness(probs, labels, percent / 100))]
+    return [each for percent in range(50, 100) if (each := calibration.sureness(probs, labels, percent / 100))]
 
 
 def sureness(model_file: str | Path, card: dict, accuracy: float) -> dict | None:

@@ -62,26 +62,6 @@ def scores(probs: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def sureness(probs: np.ndarray, labels: np.ndarray, accuracy: float, least: int = 50) -> dict | None:
-    """The probability from which on answers are right often enough; those below it are better called "not sure".
-
-    probs: (N, 7) and labels: (N,) of val, since this is a choice. accuracy: wanted share of right answers.
-    returns: accuracy, `threshold` (the smallest that will do), `coverage` (share of faces that get an answer), `right`
-    (share of right ones among those) with `ci95`; None where not even the `least` surest answers are that often right.
-    """
-    sure, right = probs.max(axis=1), probs.argmax(axis=1) == labels
-    order = np.argsort(-sure, kind="stable")
-    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)  # right among the k + 1 surest
-    last = np.append(np.diff(sure[order]) != 0, True)  # faces of one probability are answered together
-    fit = np.flatnonzero((share >= accuracy) & last & (np.arange(len(order)) + 1 >= least))
-    if not len(fit):
-        return None
-    count = int(fit[-1]) + 1
-    found = {"accuracy": accuracy, "threshold": float(sure[order][count - 1]), "coverage": round(count / len(order), 4)}
-    hits = int(right[order][:count].sum())
-    return found | {"right": round(hits / count, 4), "ci95": accuracy_interval(hits, count)}
-
-
 def parts(people: Faces, probs: np.ndarray, copied: np.ndarray) -> dict:
     """Scores of val, test, test_7178 (both test parts together) and test_without_copies.
 

@@ -11,20 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import album, demo, models, moving, photos, predict
+from fer_helpers import album, demo, moving, photos
 from fer_helpers.environment import UserError
 from fer_helpers.photos import Box
 from tests import webcam
-
-
-@pytest.fixture(scope="module")
-def model():
-    return models.load(predict.given_away())
-
-
-@pytest.fixture(scope="module")
-def astronaut():
-    return photos.opened(album.carried()["astronaut.png"]).picture
 
 
 def shot(path, pictures, rate=10):

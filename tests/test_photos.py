@@ -17,16 +17,6 @@ from fer_helpers.photos import Box
 from fer_helpers.predict import predict_emotion
 
 
-@pytest.fixture(scope="module")
-def model():
-    return models.load(predict.given_away())
-
-
-@pytest.fixture(scope="module")
-def astronaut():
-    return photos.opened(album.carried()["astronaut.png"]).picture
-
-
 def saved(picture, form, **options):
     stream = io.BytesIO()
     picture.save(stream, form, **options)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from fer_helpers import scoring
+from fer_helpers import calibration, scoring
 from fer_helpers.faces import Faces
 
 
@@ -208,8 +208,8 @@ def test_below_the_threshold_of_sureness_answers_are_too_often_wrong():
         0.9: (0.9, 0.1667, 1.0),
     }  # 0.8 holds a right and a wrong
     for accuracy, (threshold, coverage, right) in share.items():
-        found = scoring.sureness(probs, labels, accuracy, least=1)
+        found = calibration.sureness(probs, labels, accuracy, least=1)
         assert (found["threshold"], found["coverage"], found["right"]) == (threshold, coverage, right)
         assert ((sure >= found["threshold"]).mean()) == pytest.approx(coverage, abs=1e-4)
-    assert scoring.sureness(probs, labels, 0.9, least=2) is None
-    assert scoring.sureness(probs, np.ones(6, int) * 2, 0.5, least=1) is None
+    assert calibration.sureness(probs, labels, 0.9, least=2) is None
+    assert calibration.sureness(probs, np.ones(6, int) * 2, 0.5, least=1) is None
