@@ -115,6 +115,19 @@ def cluster_line() -> str:
     )
 
 
+def start_line() -> str:
+    """What `make bench PARAMS=start` measured; '' while the reference has no such measurement."""
+    found = section("start")
+    if not found:
+        return ""
+    took = {name: seconds / 60 for name, seconds in found["seconds"].items()}
+    return (
+        f"In an empty folder the snippet below gave its first prediction {took['prediction']:.1f} minutes after "
+        f"`git clone` began, and `make 01` its first figure after {took['figure']:.1f}; {took['installed']:.1f} of both "
+        f"went into cloning and installing, which depends on your line."
+    )
+
+
 def page_line() -> str:
     """What `make bench PARAMS=page` measured; '' while the reference has no such measurement."""
     found = section("page")

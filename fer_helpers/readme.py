@@ -23,7 +23,7 @@ def blocks() -> dict[str, str]:
         "imbalance": imbalance_lines(),
         "claims": claims_line(),
         "badges": badges(),
-        "times": times_line(),
+        "times": f"{times_line()} {measured.start_line()}".strip(),
         "page": measured.page_line(),
         "speed": measured.speed_lines(),
         "accuracy": measured.accuracy_lines(),

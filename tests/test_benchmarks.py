@@ -1,6 +1,7 @@
 """The benchmarks are tried, small: they run, count right and say on what."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch)
 
 def test_a_benchmark_that_does_not_exist_is_refused():
     with pytest.raises(
-        SystemExit, match="copys; PARAMS takes copies, engine, photos, webcam, accuracy, cluster, page and small"
+        SystemExit, match="copys; PARAMS takes copies, engine, photos, webcam, accuracy, cluster, page, start and small"
     ):
         bench.main("synthetic", "outputs", "copys")
 
@@ -204,3 +205,15 @@ def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
         and "-2.1 points against the bare faces (95 % intervals from -5.0 to +1.0)" in lines
     )
     assert "answers 60% of the faces" in lines and "94 are found" in lines
+
+
+def test_the_first_steps_are_measured_in_a_clone_and_told(tmp_path, monkeypatch):
+    bench.main("synthetic", str(tmp_path), "start", "small")
+    found = paths.read_json(tmp_path / "bench.json")["start"]
+    took = found["seconds"]
+    assert 0 < took["cloned"] < took["installed"] < min(took["prediction"], took["figure"])
+    assert found["small"] and re.fullmatch(r"[a-z]+ \d+%", found["answer"])
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
+    assert f"first prediction {took['prediction'] / 60:.1f} minutes after" in measured.start_line()
+    (tmp_path / "bench.json").unlink()
+    assert measured.start_line() == ""

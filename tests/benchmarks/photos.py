@@ -1,6 +1,6 @@
 """How many pictures a second are answered: cut faces, whole photographs, a webcam's pictures; and how much memory."""
 
-import subprocess
+import json
 import sys
 import tempfile
 import time
@@ -8,16 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_helpers import album, demo, paths, photos, predict
+from fer_helpers import album, demo, photos, predict
+from tests.benchmarks import fresh
 
 SIZES = {"0.3 megapixels": (640, 480), "2 megapixels": (1632, 1224), "12 megapixels": (4000, 3000)}
-PEAK = """
-import resource, sys
-from fer_helpers import photos
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-photos.opened(sys.argv[1])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-"""
 
 
 def measure(data: str, small: bool, out_root: str) -> dict:
@@ -41,8 +35,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         for form in ("jpg", "png"):
             file = Path(folder) / f"large.{form}"
             scene.resize((1000, 1000) if small else (10_000, 10_000)).save(file)
-            said = subprocess.check_output([sys.executable, "-c", PEAK, str(file)], cwd=paths.ROOT, text=True)
-            found["memory_mb"][f"100 megapixels, {form}"] = round(float(said))
+            found["memory_mb"][f"100 megapixels, {form}"] = fresh.measured("photos", file)["memory_mb"]
     return found
 
 
@@ -62,3 +55,14 @@ def _seconds(work, turns: int) -> float:
         work()
         took.append(time.perf_counter() - start)
     return float(np.median(took))
+
+
+def _memory(file: str) -> float | None:
+    """How far opening a picture lifts the most memory that this process has held, in MB; None where nobody tells."""
+    before = fresh.peak_memory()
+    photos.opened(file)
+    return None if before is None else fresh.peak_memory() - before
+
+
+if __name__ == "__main__":
+    print(json.dumps({"memory_mb": _memory(sys.argv[1])}))
