@@ -123,8 +123,8 @@ def start_line() -> str:
     took = {name: seconds / 60 for name, seconds in found["seconds"].items()}
     return (
         f"In an empty folder the snippet below gave its first prediction {took['prediction']:.1f} minutes after "
-        f"`git clone` began, and `make 01` its first figure after {took['figure']:.1f}; {took['installed']:.1f} of both "
-        f"went into cloning and installing, which depends on your line."
+        f"`git clone` began, and `make 01` its first figure after {took['figure']:.1f}; cloning and installing took "
+        f"{took['installed']:.1f} of both, which depends on your line."
     )
 
 
