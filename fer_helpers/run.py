@@ -101,7 +101,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "test":
         return module("pytest", *extra)
     if command in ("bench", "bench-accuracy"):
-        return bench(options, *{"bench-accuracy": ("accuracy",)}.get(command, ()))
+        return bench(options, *{"bench-accuracy": ("accuracy", "with_copies")}.get(command, ()))
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *extra)
     if command == "setup":

@@ -112,7 +112,7 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     run.do("bench-accuracy", options)
     trained = len(began)
     first = paths.read_json(tmp_path / "bench.json")
-    assert trained == 2 and set(first) == {"accuracy"}, "two seeds, when it is tried small"
+    assert trained == 4 and set(first) == {"accuracy", "with_copies"}, "two seeds of each, when it is tried small"
     run.do("bench-accuracy", options)
     assert len(began) == trained, "finished runs are read"
     again, said = paths.read_json(tmp_path / "bench.json"), capsys.readouterr().out
@@ -128,9 +128,11 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     record = {"weights": 2_600_000, "epochs_seen": 60, "test": {"accuracy": 0.7, "accuracy_ci95": [0.685, 0.715]}}
     record["run"] = {"seconds": 3600, "threads": 2, "device": "cpu: one", "precision": "bfloat16"}
     paths.write_json(tmp_path / "08_record" / "single" / "metrics.json", record)
-    told = measured.accuracy_lines().splitlines()[1]
+    told = measured.accuracy_lines().splitlines()[2]
     assert "single, 2,600,000 weights, 60 epochs: **70.0% on PrivateTest** (68.5% to 71.5%) after 60 minutes" in told
-    assert len(lines) == 1 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.2%} on both" in lines[0]
+    leaky = again["with_copies"]["median"]
+    assert f"copies of test faces, 1 epochs of 300 faces: {leaky['test']:.1%} on PrivateTest" in lines[1]
+    assert len(lines) == 2 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.2%} on both" in lines[0]
 
 
 @pytest.mark.parametrize(("seconds", "right", "reached"), [(500, 66, True), (700, 66, False), (500, 64, False)])
@@ -141,6 +143,8 @@ def test_a_goal_is_reached_by_accuracy_and_time_together(seconds, right, reached
     found = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, 10)), [result] * 3, people)
     assert found["reached"] == reached and found["median"]["test_7178"] == right / 100
     assert found["averaged"]["test_7178"] == right / 100 and found["averaged"]["seconds"] == 3 * seconds
+    found = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, None)), [result], people)
+    assert found["reached"] == (right >= 65) and "65.00% on both test parts together: " in found["told"]
 
 
 def test_averaged_answers_may_be_right_where_each_network_is_wrong():
@@ -168,9 +172,8 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch)
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    with pytest.raises(
-        SystemExit, match="copys; PARAMS takes copies, engine, photos, webcam, accuracy, cluster, page, start and small"
-    ):
+    names = "copies, engine, photos, webcam, accuracy, with_copies, cluster, page, start and small"
+    with pytest.raises(SystemExit, match=f"copys; PARAMS takes {names}"):
         bench.main("synthetic", "outputs", "copys")
 
 

@@ -13,7 +13,16 @@ import torch
 from fer_helpers import machine, paths, sources
 
 SHORT = ("copies", "engine")
-NAMES = (*SHORT, "photos", "webcam", "accuracy", "cluster", "page", "start")  # the others are named: PARAMS=photos
+NAMES = (
+    *SHORT,
+    "photos",
+    "webcam",
+    "accuracy",
+    "with_copies",
+    "cluster",
+    "page",
+    "start",
+)  # the others are named: PARAMS=photos
 
 
 def main(data: str, out_root: str, *words: str) -> None:
