@@ -131,7 +131,7 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     told = measured.accuracy_lines().splitlines()[2]
     assert "single, 2,600,000 weights, 60 epochs: **70.0% on PrivateTest** (68.5% to 71.5%) after 60 minutes" in told
     leaky = again["with_copies"]["median"]
-    assert f"copies of test faces, 1 epochs of 300 faces: {leaky['test']:.1%} on PrivateTest" in lines[1]
+    assert f"copies of test faces, 40 epochs of 300 faces: {leaky['test']:.1%} on PrivateTest" in lines[1]
     assert len(lines) == 2 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.2%} on both" in lines[0]
 
 
