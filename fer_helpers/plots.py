@@ -9,7 +9,7 @@ from functools import wraps
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from fer_helpers.faces import EMOTIONS
 
@@ -229,15 +229,16 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
     colours = dict(zip(dict.fromkeys(each["group"] for each in points), sns.color_palette("colorblind"), strict=False))
     markers = dict(zip(dict.fromkeys(each["shape"] for each in points), "osD^v", strict=False))
     for point in points:
-        colour = colours[point["group"]]
-        look = {"marker": markers[point["shape"]], "color": colour, "mfc": "none" if point["hollow"] else colour}
-        axes.plot(point["x"], point["y"], markersize=9, markeredgewidth=2, zorder=3, ls="", **look)
-        axes.annotate(point["name"], (point["x"], point["y"]), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
+        x, y, colour = point["x"], point["y"], colours[point["group"]]
+        kind, face = markers[point["shape"]], "none" if point["hollow"] else colour
+        axes.plot(x, y, kind, color=colour, markersize=9, markerfacecolor=face, markeredgewidth=2, zorder=3)
+        axes.annotate(point["name"], (x, y), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
     looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
     looks += [{"marker": marker, "color": "0.5", "label": name} for name, marker in markers.items()]
     figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right upper", fontsize=9)
     axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")
-    axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
+    decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
+    axes.xaxis.set(major_formatter=NUMBER, **decades)
     axes.grid()
     return figure
 
@@ -250,8 +251,7 @@ def reliability(models: dict, *, bins: int = 10):
     for (name, (probs, labels)), marker in zip(models.items(), "osD^v<>P" * 9, strict=False):
         confidence, right = 100 * probs.max(axis=1), 100.0 * (probs.argmax(axis=1) == labels)
         place = np.minimum((confidence * bins / 100).astype(int), bins - 1)
-        count = np.bincount(place, minlength=bins)
-        there = count >= 10  # fewer faces say nothing
+        there = (count := np.bincount(place, minlength=bins)) >= 10  # fewer faces say nothing
         mean = lambda values: (np.bincount(place, values, bins) / np.maximum(count, 1))[there]  # noqa: E731, B023
         axes.plot(mean(confidence), mean(right), marker=marker, label=name)
     axes.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))

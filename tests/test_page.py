@@ -67,6 +67,15 @@ def test_a_figure_carries_its_title_and_the_notebook_its_alternative_text(tmp_pa
     assert metadata == {"image/png": {"alt": "Half − “all” of them. FER-2013 · 7 faces"}}
 
 
+def test_ticks_of_an_axis_in_decades_are_plain_numbers():
+    point = {"name": "", "group": "a", "shape": "accuracy", "hollow": False}
+    points = [{**point, "x": 1.6, "y": 44}, {**point, "x": 9.7, "y": 66}]
+    figure = plots.scatter(points, xlabel="minutes", ylabel="%", log=True, title="", caption="")
+    (axes,) = figure.axes
+    told = [tick.get_text() for minor in (False, True) for tick in axes.get_xticklabels(minor=minor)]
+    assert {"2", "5", "10"} < set(told) and not any("10^" in tick for tick in told)
+
+
 def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(results):
     out, _ = results
     page.make(out)
