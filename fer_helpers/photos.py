@@ -89,8 +89,8 @@ def opened(source) -> Photo:
     """A picture file (a path or a stream) whatever its format, size and colours.
 
     An ordinary JPEG is made smaller while it is decoded, so that 100 megapixels take little memory; of other formats
-    and of a progressive JPEG every pixel
-    is held once. PIL's own limit of 179 megapixels is kept. Raises ValueError that says what is wrong with the file.
+    and of a progressive JPEG every pixel is held once. PIL's own limit of 179 megapixels is kept. Raises ValueError
+    that says what is wrong with the file.
     """
     try:
         with warnings.catch_warnings():

@@ -13,16 +13,8 @@ import torch
 from fer_helpers import machine, paths, sources
 
 SHORT = ("copies", "engine")
-NAMES = (
-    *SHORT,
-    "photos",
-    "webcam",
-    "accuracy",
-    "with_copies",
-    "cluster",
-    "page",
-    "start",
-)  # the others are named: PARAMS=photos
+NAMED = ("photos", "webcam", "accuracy", "with_copies", "cluster", "page", "start")  # only if asked for: PARAMS=photos
+NAMES = (*SHORT, *NAMED)
 
 
 def main(data: str, out_root: str, *words: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from fer_helpers import album, paths, photos
+from fer_helpers import paths
 from tests.benchmarks import fresh
+from tests.benchmarks.photos import known
 
 
 def measure(data: str, small: bool, out_root: str) -> dict:
@@ -28,7 +29,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         python = sys.executable if small else str(Path(sys.base_prefix) / "bin" / "python3")
         _run(clone, python, "-m", "fer_helpers.run", "setup")
         installed = time.perf_counter() - begun
-        _picture(clone / "face.jpg")
+        Image.fromarray(known()[1]).save(clone / "face.jpg")
         waiting = time.perf_counter()
         snippet = re.search(r"```python\n(.*?)```", (clone / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
         own = sys.executable if small else str(clone / ".venv" / "bin" / "python")
@@ -42,12 +43,6 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         "figure": installed + figure,
     }
     return {"seconds": {name: round(each, 1) for name, each in found.items()}, "answer": answer.strip()}
-
-
-def _picture(path: Path) -> None:
-    """The face of a photograph that scikit-image carries, as a file."""
-    astronaut = photos.opened(album.carried()["astronaut.png"]).picture
-    Image.fromarray(photos.cut(astronaut, max(photos.find(astronaut), key=lambda box: box.side))).save(path)
 
 
 def _run(clone: Path, *command: str) -> str:
