@@ -146,7 +146,7 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
     return figure
 
 
-def _points(axes, rows: list, xlabel: str, **look) -> None:
+def draw_points(axes, rows: list, xlabel: str, **look) -> None:
     """Points with intervals into axes, a row of them for each of rows; see intervals."""
     named = list(dict.fromkeys(part for _, values in rows for part in values))
     apart = min(0.22, 0.75 / max(len(named), 1)) if any(len(values) > 1 for _, values in rows) else 0
@@ -171,8 +171,8 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
     rows: as intervals takes them, empty dicts where the right side stands alone. gains: (value, low, high, …) a row.
     """
     figure, (left, side) = plt.subplots(1, 2, sharey=True, width_ratios=(3, 2), figsize=(10.5, 1.9 + 0.5 * len(rows)))
-    _points(left, rows, xlabel)
-    _points(
+    draw_points(left, rows, xlabel)
+    draw_points(
         side, [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)], gain_label, color="0.2"
     )
     side.axvline(0, color="0.5", linestyle=":")
@@ -196,7 +196,7 @@ def differences(panels: dict):
             mine = [
                 (arm, {verdict: gain} if verdict == of else {}) for (arm, gain), of in zip(rows, found, strict=True)
             ]
-            _points(axes, mine, f"{measure} (points)", markersize=9, **look)
+            draw_points(axes, mine, f"{measure} (points)", markersize=9, **look)
     keys = [
         plt.Line2D([], [], marker="o", markersize=9, label=verdict, color=look["color"], mfc=look.get("mfc"))
         for verdict, look in looks.items()
@@ -214,7 +214,7 @@ def intervals(rows: list, *, xlabel: str, lines: tuple = ()):
     rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small point.
     """
     figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
-    _points(axes, rows, xlabel)
+    draw_points(axes, rows, xlabel)
     for (low, *high, name), shade in zip(lines, ("0.5", "0.75"), strict=False):
         drawn = axes.axvspan(low, high[0], alpha=0.4) if high else axes.axvline(low, linestyle=":")
         drawn.set(color=shade, label=name)
@@ -234,8 +234,8 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
         axes.plot(x, y, kind, color=colour, markersize=9, markerfacecolor=face, markeredgewidth=2, zorder=3)
         axes.annotate(point["name"], (x, y), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
     looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
-    looks += [{"marker": marker, "color": "0.5", "label": name} for name, marker in markers.items()]
-    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right upper", fontsize=9)
+    looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items()]
+    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center", fontsize=9)
     axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")
     decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
     axes.xaxis.set(major_formatter=NUMBER, **decades)

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.plots import BLUE, COLOURS, ORANGE, _points, styled
+from fer_helpers.plots import BLUE, COLOURS, ORANGE, draw_points, styled
 
 MOST = 4  # faces of one picture that get bars and a map; the others have their square and their line in the CSV
 
@@ -72,7 +72,7 @@ def found(cases: list):
         low, high = case["against_bare"]["ci95"] if case["found"] else (0, 0)
         gain = case["against_bare"]["difference"] if case["found"] else 0
         rows.append((name, {"found frame less bare face": tuple(100 * value for value in (gain, low, high))}))
-    _points(right, rows, "accuracy of the found frame less that of the bare face (points)", color=BLUE)
+    draw_points(right, rows, "accuracy of the found frame less that of the bare face (points)", color=BLUE)
     right.axvline(0, color="0.5", linestyle=":")
     return figure
 
