@@ -107,8 +107,7 @@ def reference(out_root: Path, drawn_root: Path) -> None:
         raise ValueError(f"The manifest in {out_root} was edited by hand; the reference is made without: delete it.")
     removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
-    log = out_root / "test_openings.csv"
-    copy_whole(log, paths.REFERENCE / log.name)
+    keep_openings(out_root / "test_openings.csv")
     keep_benchmarks(out_root / "bench.json")
     times = paths.REFERENCE / "times.json"
     before = paths.read_json(times)["seconds"] if times.exists() else {}
@@ -129,6 +128,13 @@ def reference(out_root: Path, drawn_root: Path) -> None:
 def trained_for(folder: Path) -> float:
     """Seconds of a stage's trainings; a run that took less read them from checkpoints, so its time tells nothing."""
     return sum(paths.read_json(path).get("run", {}).get("seconds", 0) for path in folder.glob("**/metrics.json"))
+
+
+def keep_openings(log: Path) -> None:
+    """Add a run's openings of test to the kept ones, each once: a fresh clone's log begins empty, the count doesn't."""
+    kept = paths.REFERENCE / log.name
+    both = [pd.read_csv(each, dtype=str, keep_default_na=False) for each in (kept, log) if each.exists()]
+    paths.write_csv(kept, pd.concat(both).drop_duplicates().sort_values("when", kind="stable"))
 
 
 def keep_benchmarks(path: Path) -> None:

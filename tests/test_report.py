@@ -44,7 +44,7 @@ def kept(tmp_path, monkeypatch):
         paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
         card["cleaned"] = {"manifest": cleaning.digest(table)}
         paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card, "label_agreement": {"agreement": 0.91}})
-        (out / "test_openings.csv").write_text("when\n")
+        (out / "test_openings.csv").write_text("when,model\n2026-02-02,new\n")
         (out / SMALL).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(model, out / SMALL)
         metrics = paths.read_json(model.parent / "metrics.json")
@@ -95,6 +95,15 @@ def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
     report.reference(root / "out", root / "drawn")
     seconds = paths.read_json(folder / "times.json")["seconds"]
     assert seconds["03_baseline_cnn"] == 300 and seconds["01_exploration"] == 10
+
+
+def test_openings_of_before_stay_counted(kept):
+    root, folder = kept
+    (folder / "test_openings.csv").write_text("when,model\n2026-01-01,old\n")
+    for _ in range(2):
+        report.reference(root / "out", root / "drawn")
+        lines = (folder / "test_openings.csv").read_text().split()
+        assert lines == ["when,model", "2026-01-01,old", "2026-02-02,new"], "each once, those of another folder too"
 
 
 def test_an_edited_manifest_makes_no_reference(kept):
