@@ -21,6 +21,7 @@ from fer_helpers.faces import Faces
 from fer_helpers.recipe import TrainConfig
 
 OPENINGS, WEIGHTS = "test_openings.csv", "weights/"
+ASKED = 5000  # faces it learnt from that a finished run is asked about, at least: all took a quarter of a short run
 _ALONE = Lock()  # torch's random numbers belong to a process, so a worker with several threads takes one run at a time
 # What a study may score: the final word, what choices are made on, or what is left where val is learnt from too
 OPENED, SHUT, FINAL = ("val", "test"), ("val",), ("test",)
@@ -101,8 +102,8 @@ def run(
 
     key: the run's identity where the study was begun. splits: what is scored: ("val", "test") opens test once,
     ("val",) leaves it shut, for a study that chooses, ("test",) is for the last training, on val too.
-    returns: arm, seed, history (a dict an epoch), train (scores on the faces it learnt from, each once), probs (M, 7)
-    of the splits' faces in the order of the loaded data, and of the run that trained seconds, precision, device,
+    returns: arm, seed, history (a dict an epoch), train (scores on every k-th face it learnt from, see ASKED), probs
+    (M, 7) of the splits' faces in the order of the loaded data, and of the run that trained seconds, precision, device,
     threads and opening, its line for the log of openings; None where test stayed shut. weights: arrays by name of the
     trained network (see `network`), for an arm that keeps them.
     """
@@ -119,7 +120,8 @@ def run(
         log(f"{told} {name}: {len(train):,} faces, {cfg.epochs} epochs")
         saved = file.with_suffix(".pt")
         fit = training.fit(model, train, val, cfg, augment=arm.change, checkpoint=saved, log=_every(log, cfg.epochs))
-        once = everyone.select(np.asarray(arm.learnt) > 0).to(torch_device)
+        once = np.flatnonzero(np.asarray(arm.learnt) > 0)
+        once = everyone.select(once[:: max(1, len(once) // ASKED)]).to(torch_device)
         known = scoring.scores(training.predict_proba(model, once), once.labels.cpu().numpy())
         model.preprocess = replace(model.preprocess, shift=arm.shift)
         probs, opening = _answers(model, everyone.part(*splits), stage=stage, name=name)

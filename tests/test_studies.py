@@ -180,6 +180,9 @@ def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkey
     assert fits == [(72, 0)] and run["train"]["n"] == 56, "what it knows of train counts every face once"
     study([whole], tmp_path, seeds=[0], splits=("val",))
     assert fits[1:] == [(56, 0)], "other counts are another run"
+    monkeypatch.setattr(runs, "ASKED", 10)
+    (run,) = study([whole], tmp_path, seeds=[1], splits=("val",))
+    assert run["train"]["n"] == 12, "every fifth of 56"
 
 
 @pytest.mark.parametrize("learnt", [[], [0, 0], [1, -1], [0.5, 1.0], [[True, False]]])
