@@ -102,7 +102,7 @@ def results_table() -> str:
     began = "with" if table.pretrained.any() else "without"
     told = (
         f"Budget `{table.budget.iloc[0]}`, {table.device.iloc[0].replace('cpu: ', '')}, {began} ImageNet's weights. "
-        f"Epochs were chosen on PublicTest; PrivateTest was opened {openings} times in the folder of this run, each "
+        f"Epochs were chosen on PublicTest; PrivateTest was opened {openings} times for what is measured here, each "
         f"time by a finished model."
     )
     return "\n".join([*lines, "", told])
