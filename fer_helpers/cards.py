@@ -58,8 +58,8 @@ Act, article 5).
   Disgust has {disgust} PrivateTest faces, so its numbers are rough.
 - Pictures from a web search of 2013, often posed, often of actors. Who is in them is not known: nobody can say how
   well it does by age, sex or skin colour.
-- Its probabilities are off by {ece:.1f} points on average (ECE); notebook 09 fits a temperature that mends most of
-  it.
+- Its probabilities are off by {ece:.1f} points on average (ECE); notebook 09 fits a temperature on
+  PublicTest against that.
 - Faces must fill the picture, as in FER-2013: notebook 10 frames them so.
 
 ## Licence
@@ -105,7 +105,7 @@ def write(target: Path, metrics: dict, agreement: float) -> None:
         device=run["device"].replace("cpu: ", ""),
         precision=run["precision"],
         epochs=metrics["epochs_seen"],
-        teachers=f", taught by an ensemble of {teachers} larger networks" * bool(teachers),
+        teachers=f", taught by an ensemble of {teachers} larger networks, whose minutes are counted" * bool(teachers),
         commit=run["commit"],
         agreement=f"{agreement:.0%}",
         disgust=test["per_class"]["disgust"]["n"],

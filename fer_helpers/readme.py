@@ -99,12 +99,12 @@ def results_table() -> str:
             f"| {row.seconds / 60:.0f} |"
         )
     openings = len(pd.read_csv(paths.REFERENCE / "test_openings.csv"))
+    pairs = paths.read_json(paths.REFERENCE / "09_results" / "metrics.json")["pairs"]
+    unsure = [f"{each['a']} against {each['b']}" for each in pairs if each["verdict"] == "not decided"]
     began = "with" if table.pretrained.any() else "without"
-    told = (
-        f"Budget `{table.budget.iloc[0]}`, {table.device.iloc[0].replace('cpu: ', '')}, {began} ImageNet's weights. "
-        f"Epochs were chosen on PublicTest; PrivateTest was opened {openings} times for what is measured here, each "
-        f"time by a finished model (and more often while the workbook was built, by models that are gone)."
-    )
+    made = f"Budget `{table.budget.iloc[0]}`, {table.device.iloc[0].replace('cpu: ', '')}, {began} ImageNet's weights"
+    test = f"finished models, some gone since, opened PrivateTest {openings} times (a few more were not logged)"
+    told = f"{made}; chosen on PublicTest; {test}. Not decided on PrivateTest: {'; '.join(unsure) or 'no neighbours'}."
     return "\n".join([*lines, "", told])
 
 
