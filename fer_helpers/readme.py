@@ -78,7 +78,7 @@ def snippet() -> str:
     return f"""```python
 from fer_helpers.predict import load_model, predict_emotion
 
-model = load_model("{path}")  # trained on cleaned FER-2013
+model = load_model("{path}")
 answer = predict_emotion(model, "face.jpg")  # a path, a PIL image or an array; any size, grey or colour
 print(answer.label, f"{{answer.probabilities[answer.label]:.0%}}")
 ```"""
