@@ -179,7 +179,7 @@ def photos_lines() -> str:
         shown = ", ".join(f"{count:g} ({size})" for size, count in speed["photographs_a_second"].items())
         lines.append(
             f"{speed['faces_a_second']:,} cut faces a second, whole photographs {shown}, a webcam's pictures "
-            f"{speed['live_a_second']:g} ({speed['run']['threads']} threads, "
+            f"{speed['live_a_second']:g} ({speed['model'].replace('_', ' ')}, {speed['run']['threads']} threads, "
             f"{speed['run']['device'].replace('cpu: ', '')})."
         )
     if page := section("webcam"):
