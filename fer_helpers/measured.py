@@ -183,5 +183,8 @@ def photos_lines() -> str:
             f"{speed['run']['device'].replace('cpu: ', '')})."
         )
     if page := section("webcam"):
-        lines.append(f"In a browser {page['answered_a_second']:g} of a webcam's pictures are answered a second.")
+        lines.append(
+            f"In a browser on the same cores {page['answered_a_second']:g} of a webcam's pictures are answered "
+            f"a second ({page['model'].replace('_', ' ')})."
+        )
     return " ".join(lines)

@@ -4,6 +4,7 @@ After `make demo`: .venv/demo/bin/python -m pip install playwright, .venv/demo/b
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, ast
     made = demo.shown(photo, photos.look(model, astronaut), 0.4)
     assert "data:image/jpeg;base64," in made and "<script>" not in made and made.count("<tr>") == 7
     assert "centre square" in demo.shown(photo, photos.look(model, Image.new("RGB", (99, 99))), 0.4)
+
+
+def test_a_webcam_asks_for_two_views_and_leaves_the_network_as_it_is(model, astronaut):
+    two, ten = demo.quick(model), demo.quick(model)
+    ten.preprocess = replace(model.preprocess, shift=2)
+    image = np.stack([photos.cut(astronaut, photos.find(astronaut)[0])])
+    expected, exact = photos.answers(two, image), photos.answers(ten, image)
+    np.testing.assert_array_equal(photos.answers(demo.quick(ten), image), expected)
+    assert ten.preprocess.shift == 2 and not np.array_equal(exact, expected)
 
 
 @pytest.fixture(scope="module")

@@ -31,4 +31,6 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         shown = page.evaluate("window.shown")
     made.close()
     span = (shown[-1] - shown[0]) / 1000
-    return {"answered_a_second": round((len(shown) - 1) / span, 1), "seconds": round(span, 1), "asked": demo.A_SECOND}
+    rate = round((len(shown) - 1) / span, 1)
+    asked = {"model": predict.given_away().stem, "asked": demo.A_SECOND}
+    return {"answered_a_second": rate, "seconds": round(span, 1), **asked}
