@@ -86,7 +86,7 @@ def gathered(asked: str) -> dict:
     if path.is_file():
         return {path.name: path}
     if not path.is_dir():
-        raise ValueError(f"There is no file and no folder {path}.")
+        raise ValueError(f"There is no file and no folder {path}. A relative name counts from the workbook's folder.")
     files = [each for each in sorted(path.rglob("*")) if each.suffix.lower() in photos.SUFFIXES and each.is_file()]
     if not files:
         raise ValueError(f"The folder {path} holds no picture ({', '.join(sorted(photos.SUFFIXES))}).")

@@ -17,15 +17,20 @@ tags: [facial-expression-recognition, fer2013, pytorch]
 
 {weights:,} weights, half precision; input one grey face of 48×48 pixels, output one of seven emotions: {emotions}.
 
+In a clone of [the workbook]({address}), whose README says how to set it up:
+
 ```python
 from fer_helpers.predict import load_model, predict_emotion
 
-print(predict_emotion(load_model("{file}"), "face.jpg"))
+print(predict_emotion(load_model("{file}"), "face.jpg").label)
 ```
 
 ## How good it is
 
 {scores}
+
+Its answer is the mean over {views}. Intervals are over the faces; one training was
+run, and another seed would score somewhat differently.
 
 PrivateTest by emotion, with 95 % intervals over its faces:
 
@@ -37,8 +42,9 @@ On faces that it learnt from it is right {train:.1%} of the time.
 
 ## Data, cleaning and protocol
 
-- {counts} Training faces of {data}, {removed:,} others removed from Training: copies of a PublicTest or PrivateTest
-  face, copies of each other, blanks and label conflicts (`02_cleaning/removed.csv`). No other data{pretrained}.
+- {counts} Training faces of {data} ([Goodfellow et al., 2013](https://arxiv.org/abs/1307.0414)), {removed:,} others
+  removed from Training: copies of a PublicTest or PrivateTest face, copies of each other, blanks and label conflicts
+  (`outputs/reference/02_cleaning/removed.csv`). No other data{pretrained}.
 - Choices were made on PublicTest, never on PrivateTest. PublicTest and PrivateTest are as published.
 - {seconds:.0f} minutes of training ({device}, {precision}), {epochs} epochs{teachers}; commit {commit}; all settings
   in `metrics.json`.
@@ -60,7 +66,8 @@ Act, article 5).
   well it does by age, sex or skin colour.
 - Its probabilities are off by {ece:.1f} points on average (ECE); notebook 09 fits a temperature on
   PublicTest against that.
-- Faces must fill the picture, as in FER-2013: notebook 10 frames them so.
+- Faces must fill the picture, as in FER-2013: notebook 10 frames them so, and measures what is lost where a face has
+  to be found first (the README tells it).
 
 ## Licence
 
@@ -75,26 +82,15 @@ def write(target: Path, metrics: dict, agreement: float) -> None:
     agreement: how often copies of one picture carry the same label, in [0, 1], as notebook 02 found.
     """
     test, data, run = metrics["test"], metrics["data"], metrics["run"]
-    parts = {
-        "PublicTest (chosen on it)": "val",
-        "PrivateTest": "test",
-        "PrivateTest without copies": "test_without_copies",
-    }
-    lines = ["| faces | accuracy (95 % interval) | macro-F1 | balanced accuracy |", "|---|---|---|---|"]
-    for title, part in parts.items():
-        if each := metrics[part]:
-            low, high = each["accuracy_ci95"]
-            told = f"{each['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-            lines.append(
-                f"| {title}, {each['n']:,} | {told} | {each['macro_f1']:.1%} | {each['balanced_accuracy']:.1%} |"
-            )
     teachers = metrics["config"].get("teachers")
     text = TEXT.format(
         name=metrics["model"].replace("_", " "),
+        address=paths.repository(),
+        views=_views(metrics["config"].get("shift", 0)),
         file=f"{metrics['model']}.safetensors",
         weights=metrics["weights"],
         emotions=", ".join(EMOTIONS),
-        scores="\n".join(lines),
+        scores=_scores(metrics),
         classes="\n".join(_emotion(name, each) for name, each in test["per_class"].items()),
         train=metrics["train"]["accuracy"],
         counts=f"{data['counts']['train']:,}",
@@ -113,6 +109,31 @@ def write(target: Path, metrics: dict, agreement: float) -> None:
     )
     with paths.whole(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _scores(metrics: dict) -> str:
+    """A table of the parts that were scored, with intervals."""
+    parts = {
+        "PublicTest (chosen on it)": "val",
+        "PrivateTest": "test",
+        "PrivateTest without copies": "test_without_copies",
+    }
+    lines = ["| faces | accuracy (95 % interval) | macro-F1 | balanced accuracy |", "|---|---|---|---|"]
+    for title, part in parts.items():
+        if each := metrics[part]:
+            low, high = each["accuracy_ci95"]
+            told = f"{each['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+            lines.append(
+                f"| {title}, {each['n']:,} | {told} | {each['macro_f1']:.1%} | {each['balanced_accuracy']:.1%} |"
+            )
+    return "\n".join(lines)
+
+
+def _views(shift: int) -> str:
+    """What is averaged when the network is asked, see `models.probabilities`."""
+    if not shift:
+        return "two views, the face and its mirror image"
+    return f"ten views: the face, the face moved by {shift} pixels to each corner, and the mirror images of these five"
 
 
 def _emotion(name: str, each: dict) -> str:

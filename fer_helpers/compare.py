@@ -47,7 +47,8 @@ def differences(a: Path, b: Path, stages: list[str]) -> dict[str, dict[str, list
                     values = f"{before} -> {after}" if kind == "parameters" else "differs"
                     said[kind].append(f"{name.removeprefix('parameter ')}: {values}")
         else:
-            said["parameters"].append("not known: a folder has no receipt.json, as a run from the command line leaves")
+            for kind in ("parameters", "code"):
+                said[kind].append("not known: a folder has no receipt.json, as a run from the command line leaves")
         said["data"] += changed(*((each.get("data") or {}) for each in cards))
         runs = [{name: (each.get("run") or {}).get(name) for name in MACHINE} for each in cards]
         said["machine"] += changed(*runs)

@@ -158,6 +158,4 @@ def answer(command: str, model: str, film: str, out: Path, asked: dict[str, str]
     print(photos.told(sure))
     if command == "demo":
         return serve(network, photos.least(sure))
-    if not film:
-        raise UserError("Which film? make video VIDEO=film.mp4")
     moving.write(network, film, out, a_second=values["a_second"], least=photos.least(sure))

@@ -18,7 +18,7 @@ def speed_of_search() -> str:
     machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
     told = (
         f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} "
-        f"MB with Python, torch and the faces (median of {len(build['runs'])} runs, {machine}); "
+        f"MB with Python, torch and the faces (median time and most memory of {len(build['runs'])} runs, {machine}); "
         f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
     )
     ours, rival = beside["ours"], beside["imagededup"]
@@ -69,6 +69,28 @@ def accuracy_lines() -> str:
         path = paths.REFERENCE / "08_record" / name / "metrics.json"
         lines += [_record(name, paths.read_json(path))] if path.exists() else []
     return "\n".join(lines)
+
+
+def record_lines() -> str:
+    """What the table of results can't say of notebook 08's rows; '' while they aren't kept."""
+    paths_of = {name: paths.REFERENCE / "08_record" / name / "metrics.json" for name in ("ensemble", "distilled")}
+    if not all(path.exists() for path in paths_of.values()):
+        return ""
+    study, told = paths.read_json(paths.REFERENCE / "08_record" / "metrics.json"), []
+    asked = paths.read_json(paths_of["distilled"])["config"]["shift"]
+    if asked:
+        told.append(
+            f"Notebook 08's networks are asked about ten views of a face (moved by {asked} pixels, and mirrored), the "
+            f"others about two."
+        )
+    if gain := study.get("with_val_against_same"):
+        low, high = (100 * end for end in gain["ci95"])
+        told.append(
+            f"*Record with val* is to be compared with its own recipe and seed without val alone, which isn't record "
+            f"single's: {100 * gain['difference']:+.1f} points ({low:+.1f} to {high:+.1f}, {gain['verdict']})."
+        )
+    told.append("The ensemble's weights aren't kept here: `make 08` trains them.")
+    return " " + " ".join(told)
 
 
 def _record(name: str, found: dict) -> str:

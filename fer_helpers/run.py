@@ -29,6 +29,8 @@ def main(words: list[str]) -> int:
     try:
         environment.check_python()
         command, options = parse(words)
+        if command == "video" and not options.get("VIDEO"):
+            raise UserError("Which film? make video VIDEO=film.mp4")
         if command not in ("help", "clean"):
             python = environment.ensure(options.get("TORCH_INDEX", ""))
             if python == environment.python_of() and environment.place() != "own":

@@ -298,6 +298,7 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
         (["06", "PARAMS=cluster=tcp://a:1"], "Write CLUSTER=tcp://a:1 by itself, not inside PARAMS."),
         (["03", "CLUSTER=tcp://a:1"], "03 doesn't take CLUSTER"),
         (["clean", "OUT=elsewhere"], "clean doesn't take OUT"),
+        (["video"], "Which film? make video VIDEO=film.mp4"),
     ],
 )
 def test_a_slip_of_the_hand_is_one_sentence(words, sentence, capsys):

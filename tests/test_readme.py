@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_helpers import paths, readme, run
+from fer_helpers import measured, paths, readme, run
 from fer_helpers.faces import EMOTIONS
 
 TEXT = (paths.ROOT / "README.md").read_text()
@@ -45,6 +45,21 @@ def test_commands_and_files_that_it_names_exist():
         assert command in run.COMMANDS or command.isdigit(), command
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
         assert (paths.ROOT / path).exists(), path
+
+
+def test_a_card_says_how_its_network_is_asked():
+    told = {}
+    for card in paths.REFERENCE.rglob("MODEL_CARD.md"):
+        shift = paths.read_json(card.with_name("metrics.json"))["config"].get("shift", 0)
+        told[shift > 0] = text = card.read_text(encoding="utf-8")
+        assert ("ten views" in text, "two views" in text) == (shift > 0, shift == 0), card
+    assert len(told) == 2
+
+
+def test_what_the_table_cannot_say_of_the_record_is_told_when_it_is_kept(tmp_path, monkeypatch):
+    assert "its own recipe and seed without val alone" in block("results") and "ten views" in block("results")
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
+    assert measured.record_lines() == ""
 
 
 def test_the_address_stands_in_one_place():

@@ -83,6 +83,7 @@ def test_weights_are_given_away_in_half_precision_with_a_card(kept):
     )
     low, high = scoring.accuracy_interval(round(disgust["recall"] * disgust["n"]), disgust["n"])
     assert f"| disgust | {disgust['n']} | {disgust['recall']:.0%} ({low:.0%} to {high:.0%}) |" in card
+    assert "two views, the face and its mirror image" in card
     told = ("## Data, cleaning and protocol", "## Meant for", "## Limits", "## Licence", "23,534 Training faces")
     assert all(part in card for part in told) and "taught by" not in card and "{" not in card
 
