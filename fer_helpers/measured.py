@@ -1,4 +1,4 @@
-"""What `make bench` and `make bench-accuracy` measured, in the README's sentences."""
+"""What `make bench`, `make bench-accuracy` and notebooks 05, 08 and 10 measured, in the README's sentences."""
 
 from fer_helpers import paths
 
@@ -9,17 +9,20 @@ def section(name: str) -> dict | None:
     return paths.read_json(path).get(name) if path.exists() else None
 
 
+def _machine(run: dict) -> str:
+    return f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
+
+
 def speed_of_search() -> str:
     """What `make bench` measured of the search for copies and of its rival, in a sentence or two."""
     found = section("copies")
     build, beside, run = found["build"], found["side_by_side"], found["run"]
     memory = [each["memory_peak_mb"] - each["memory_before_mb"] for each in build["runs"]]
     peak = max(each["memory_peak_mb"] for each in build["runs"])
-    machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}"
     told = (
         f"From pixels to the list it takes {build['median_seconds']:.0f} seconds and {max(memory):.0f} MB, {peak:,.0f} "
-        f"MB with Python, torch and the faces (median time and most memory of {len(build['runs'])} runs, {machine}); "
-        f"time grows with the number of faces to the power {found['growth']['exponent']['all']}."
+        f"MB with Python, torch and the faces (median time and most memory of {len(build['runs'])} runs, "
+        f"{_machine(run)}); time grows with the number of faces to the power {found['growth']['exponent']['all']}."
     )
     ours, rival = beside["ours"], beside["imagededup"]
     if isinstance(rival, str):
@@ -71,35 +74,12 @@ def accuracy_lines() -> str:
     return "\n".join(lines)
 
 
-def record_lines() -> str:
-    """What the table of results can't say of notebook 08's rows; '' while they aren't kept."""
-    paths_of = {name: paths.REFERENCE / "08_record" / name / "metrics.json" for name in ("ensemble", "distilled")}
-    if not all(path.exists() for path in paths_of.values()):
-        return ""
-    study, told = paths.read_json(paths.REFERENCE / "08_record" / "metrics.json"), []
-    asked = paths.read_json(paths_of["distilled"])["config"]["shift"]
-    if asked:
-        told.append(
-            f"Notebook 08's networks are asked about ten views of a face (moved by {asked} pixels, and mirrored), the "
-            f"others about two."
-        )
-    if gain := study.get("with_val_against_same"):
-        low, high = (100 * end for end in gain["ci95"])
-        told.append(
-            f"*Record with val* is to be compared with its own recipe and seed without val alone, which isn't record "
-            f"single's: {100 * gain['difference']:+.1f} points ({low:+.1f} to {high:+.1f}, {gain['verdict']})."
-        )
-    told.append("The ensemble's weights aren't kept here: `make 08` trains them.")
-    return " " + " ".join(told)
-
-
 def _record(name: str, found: dict) -> str:
     run, (low, high) = found["run"], found["test"]["accuracy_ci95"]
     return (
         f"- notebook 08, {name}, {found['weights']:,} weights, {found['epochs_seen']} epochs: "
         f"**{found['test']['accuracy']:.1%} on PrivateTest** ({low:.1%} to {high:.1%}) after "
-        f"{run['seconds'] / 60:.0f} minutes of training ({run['threads']} threads, "
-        f"{run['device'].replace('cpu: ', '')}, {run['precision']})."
+        f"{run['seconds'] / 60:.0f} minutes of training ({_machine(run)}, {run['precision']})."
     )
 
 
@@ -115,7 +95,7 @@ def _with_copies(found: dict) -> str:
 
 def _accuracy(found: dict) -> str:
     run, middle, both, seeds = found["run"], found["median"], found["averaged"], len(found["runs"])
-    machine = f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}, {found['runs'][0]['precision']}"
+    machine = f"{_machine(run)}, {found['runs'][0]['precision']}"
     told = (
         f"- {found['config']['epochs']} epochs of {found['training_faces']:,} cleaned faces: **{middle['test']:.1%} on "
         f"PrivateTest, {middle['test_7178']:.2%} on both test parts together, in {middle['seconds'] / 60:.1f} minutes "
@@ -200,13 +180,33 @@ def photos_lines() -> str:
     if speed:
         shown = ", ".join(f"{count:g} ({size})" for size, count in speed["photographs_a_second"].items())
         lines.append(
-            f"{speed['faces_a_second']:,} cut faces a second, whole photographs {shown}, a webcam's pictures "
-            f"{speed['live_a_second']:g} ({speed['model'].replace('_', ' ')}, {speed['run']['threads']} threads, "
-            f"{speed['run']['device'].replace('cpu: ', '')})."
+            f"{speed['faces_a_second']:,} cut faces a second, whole photographs {shown}, a webcam's pictures, two "
+            f"views each, {speed['live_a_second']:g} ({speed['model'].replace('_', ' ')}, {_machine(speed['run'])})."
         )
     if page := section("webcam"):
         lines.append(
-            f"In a browser on the same cores {page['answered_a_second']:g} of a webcam's pictures are answered "
-            f"a second ({page['model'].replace('_', ' ')})."
+            f"With a browser on the same machine {page['answered_a_second']:g} of a webcam's pictures are answered a "
+            f"second ({page['model'].replace('_', ' ')}, {_machine(page['run'])})."
         )
     return " ".join(lines)
+
+
+def claims_line() -> str:
+    """What became of the claims about where the network looks, in notebook 05."""
+    found = paths.read_json(paths.REFERENCE / "05_grad_cam" / "metrics.json")
+    claims, seeds = found["claims"][found["model"]], found["seeds"].get("one face, two seeds")
+    verdicts = [each["verdict"] for each in claims.values()]
+    told = ", ".join(f"the {each['region']} for *{emotion}*: {each['verdict']}" for emotion, each in claims.items())
+    better = [
+        other
+        for other, each in found["grad_cam_better_by"].items()
+        if {one["verdict"] for one in each.values()} == {"above zero"}
+    ]
+    agree = f" The maps of one face from two seeds correlate by {seeds:.2f} (median)." if seeds is not None else ""
+    return (
+        f"**Where does it look?** Projects read from a few Grad-CAM maps that the network looks at the mouth for happy "
+        f"and sad, at the eyes for surprise and fear, at the whole face for neutral. On all {found['maps']['faces']:,} "
+        f"PrivateTest faces {verdicts.count('holds')} of {len(verdicts)} of these hold for the "
+        f"{found['model'].replace('_', ' ')} ({told}). Its maps name the pixels that matter decidedly better than: "
+        f"{'; '.join(better) or 'nothing that they were compared with'}.{agree}"
+    )

@@ -87,7 +87,8 @@ def test_results_without_receipt_or_predictions_are_compared_as_far_as_they_go(t
     (b / "03_baseline_cnn" / "receipt.json").unlink()
     compare.tell(str(a), str(b), tmp_path / "c.json")
     said = capsys.readouterr().out
-    assert "code\n  not known: a folder has no receipt.json" in said and "predictions.npz is missing" in said
+    assert all(f"{kind}\n  not known: a folder has no receipt.json" in said for kind in ("parameters", "code"))
+    assert "predictions.npz is missing" in said
 
 
 def test_what_can_not_be_compared_is_a_sentence(tmp_path):

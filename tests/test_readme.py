@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_helpers import measured, paths, readme, run
+from fer_helpers import paths, readme, run
 from fer_helpers.faces import EMOTIONS
 
 TEXT = (paths.ROOT / "README.md").read_text()
@@ -59,7 +59,7 @@ def test_a_card_says_how_its_network_is_asked():
 def test_what_the_table_cannot_say_of_the_record_is_told_when_it_is_kept(tmp_path, monkeypatch):
     assert "its own recipe and seed without val alone" in block("results") and "ten views" in block("results")
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    assert measured.record_lines() == ""
+    assert readme.record_lines() == ""
 
 
 def test_the_address_stands_in_one_place():

@@ -42,7 +42,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         "prediction": installed + predicted,
         "figure": installed + figure,
     }
-    return {"seconds": {name: round(each, 1) for name, each in found.items()}, "answer": answer.strip()}
+    return {"seconds": {name: round(each, 3) for name, each in found.items()}, "answer": answer.strip()}
 
 
 def _run(clone: Path, *command: str) -> str:
