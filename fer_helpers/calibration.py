@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import optimize
 
-from fer_helpers import scoring
+from fer_helpers import metrics
 
 SMALLEST = 1e-12  # a probability of 0 has no logarithm
 
@@ -55,4 +55,4 @@ def sureness(probs: np.ndarray, labels: np.ndarray, accuracy: float, least: int 
         return None
     count, right = int(answered[fit[-1]]), float(share[fit[-1]])
     found = {"accuracy": accuracy, "threshold": float(sure[count - 1]), "coverage": round(count / len(labels), 4)}
-    return found | {"right": round(right, 4), "ci95": scoring.accuracy_interval(round(right * count), count)}
+    return found | {"right": round(right, 4), "ci95": metrics.accuracy_interval(round(right * count), count)}

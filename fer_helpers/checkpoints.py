@@ -1,48 +1,19 @@
 """The state of a training after each epoch, in one file, so that an interruption costs at most an epoch."""
 
-import ast
-import hashlib
 import io
-import json
 import pickle
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from fer_helpers import paths
 
-# What decides the course of a training: a checkpoint of other code is not gone on with.
-CODE = ("augment", "faces", "machine", "models", "networks", "recipe", "training")
-
-
-def code_hash(names=CODE) -> str:
-    """SHA-256 over the syntax trees of modules of this package: comments and layout don't count."""
-    sources = [(Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8") for name in names]
-    return hashlib.sha256("".join(ast.dump(ast.parse(source)) for source in sources).encode()).hexdigest()
-
-
-LOADED = code_hash()  # now, as these modules are loaded: a file that is edited later changes nothing in this process
-
-
-def key(model, train, val, cfg, augment, teacher=None) -> str:
-    """One training by code, network, first weights, teacher, settings and faces: equal if it would go the same way."""
-    digest = hashlib.sha256(LOADED.encode())
-    settings = {"recipe": model.recipe, "config": asdict(cfg), "augment": augment and asdict(augment)}
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    for tensor in [*model.state_dict().values(), *(teacher.state_dict().values() if teacher else ())]:
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    digest.update(train.images.device.type.encode())  # random states of one device don't fit another
-    digest.update(bytes(part.requires_grad for part in model.parameters()))
-    for people in (train, val):
-        digest.update("\n".join(people.names).encode())
-        digest.update(people.labels.cpu().numpy().tobytes())
-        digest.update(people.images.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
 
 class Keeper:
-    """Reads, restores and writes one training's checkpoint; without a path it does nothing."""
+    """Reads, restores and writes one training's checkpoint; without a path it does nothing.
+
+    key: which training it is. A checkpoint of another one isn't gone on with.
+    """
 
     def __init__(self, path, key: str, log=print):
         self.path, self.key, self.saved = path and Path(path), key, {}
@@ -57,7 +28,7 @@ class Keeper:
             self.saved = saved
             log(f"going on after epoch {len(saved['history'])} of an earlier run ({self.path.name})")
         else:
-            log(f"{self.path.name} belongs to other settings, code or faces: this training starts from the beginning")
+            log(f"{self.path.name} belongs to other settings or faces: this training starts from the beginning")
 
     def restore(self, parts: dict, generators: list) -> tuple[list, dict]:
         """Put back what was saved into parts (things with a state_dict, or None) and generators.

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
+from fer_helpers import identity
+
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 SPLITS = ("train", "val", "test")
 SPLIT_TITLES = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
@@ -23,6 +25,7 @@ class Faces:
     labels: (N,) int64, index into EMOTIONS.
     split: (N,) str, train, val or test. names: (N,) str, the path inside the data or row_00017.
     source: where they come from: `name`, `kind` (fer2013, folder or synthetic), `why`, `key`, `problems`, …
+    soft_labels: (N, 7) float, shares of the emotions that something else than the label says of each face; or None.
     """
 
     images: torch.Tensor
@@ -30,6 +33,7 @@ class Faces:
     split: np.ndarray
     names: np.ndarray
     source: dict = field(default_factory=dict)
+    soft_labels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +48,7 @@ class Faces:
             labels=self.labels[index],
             split=self.split[index.numpy()],
             names=self.names[index.numpy()],
+            soft_labels=None if self.soft_labels is None else self.soft_labels[index],
         )
 
     def part(self, *splits: str) -> "Faces":
@@ -71,7 +76,13 @@ class Faces:
 
     def to(self, device) -> "Faces":
         """The same faces with images and labels on a device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        soft = None if self.soft_labels is None else self.soft_labels.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
+
+    def key(self) -> str:
+        """Key of what a training sees: images, labels and soft labels, in their order; names don't count."""
+        soft = () if self.soft_labels is None else (self.soft_labels.cpu().numpy().astype(np.float16),)
+        return identity.digest_arrays(self.images.cpu().numpy(), self.labels.cpu().numpy(), *soft)
 
     def card(self) -> dict:
         """Which data a result was made from, JSON-ready: source, kind, key, counts of each split, cleaned."""
@@ -132,16 +143,21 @@ def pixel_sha256(images) -> np.ndarray:
     return np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in np.ascontiguousarray(images)])
 
 
-def batches(people: Faces, size: int, *, generator: torch.Generator | None = None, balance: float = 0.0) -> Iterator:
-    """Yield (images (B, 48, 48) uint8, labels (B,)); shuffled if a generator is given, the last batch may be short.
+def batches(people: Faces, size: int) -> Iterator:
+    """Yield (images (B, 48, 48) uint8, labels (B,)) in order; the last batch may be short."""
+    return zip(people.images.split(size), people.labels.split(size), strict=True)
 
-    balance: 0 gives every face once; above it, as many faces are drawn with replacement, each emotion's chance
-    ∝ its count to the power 1 - balance (1: all emotions alike).
+
+def shuffled(people: Faces, size: int, generator: torch.Generator, *, balance: float = 0.0) -> Iterator:
+    """Yield (B,) indices of an epoch's batches, on the device of the faces; the last batch may be short.
+
+    generator: on the CPU. balance: 0 gives every face once; above it, as many faces are drawn with replacement, each
+    emotion's chance ∝ its count to the power 1 - balance (1: all emotions alike).
     """
     count = len(people)
-    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
     if balance:
         chance = torch.from_numpy(np.maximum(people.counts(), 1.0) ** -balance)[people.labels.cpu()]
         order = torch.multinomial(chance, count, replacement=True, generator=generator)
-    for part in order.to(people.labels.device).split(size):
-        yield people.images[part], people.labels[part]
+    else:
+        order = torch.randperm(count, generator=generator)
+    yield from order.to(people.labels.device).split(size)

@@ -17,6 +17,8 @@ from fer_helpers.networks import GREY, IMAGENET, Baseline, Ensemble, SmallCNN, T
 
 ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "ensemble": Ensemble, "transfer": Transfer, "top": Top}
 
+VIEWS, TTA_SHIFT = (1, 2, 10), 2
+
 
 def build(architecture: str, **arguments) -> nn.Module:
     """A network by name; it remembers how it was built, so that a model file can say so."""
@@ -27,25 +29,27 @@ def build(architecture: str, **arguments) -> nn.Module:
     return model
 
 
-def probabilities(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What a network answers: the mean of its probabilities for a face and for the mirrored face.
+def probabilities(model: nn.Module, images: torch.Tensor, views: int | None = None) -> torch.Tensor:
+    """What a network answers: the mean of its probabilities over views of a face (test-time augmentation, TTA).
 
-    Scores and `predict` both come from here. Mirroring changes no emotion, and the two answers' mean is the better one.
-    With preprocess.shift the face is moved by as many pixels to its four corners too: the mean of ten answers.
+    views: 1, the face alone; 2, the mirrored face too: mirroring changes no emotion, and the mean is the better answer;
+    10, both also moved by TTA_SHIFT pixels to the four corners; None for the model's own, or 2.
     images: (N, 48, 48) uint8 on the model's device, or what else its `preprocess` takes. returns: (N, 7) float32.
     """
+    views = views or getattr(model, "views", 2)
+    if views not in VIEWS:
+        raise ValueError(f"views is {views}: choose {', '.join(map(str, VIEWS))}.")
     faces = model.preprocess(images)
-    views = [faces]
-    if getattr(model.preprocess, "mirrored", True):
-        views = [view for moved in _moved(faces, model.preprocess.shift) for view in (moved, moved.flip(-1))]
-    answers = (model(view.contiguous(memory_format=torch.channels_last)).float().softmax(1) for view in views)
-    return sum(answers) / len(views)
+    seen = [faces]
+    if views > 1 and getattr(model.preprocess, "mirrored", True):
+        moved = _moved(faces, TTA_SHIFT) if views == 10 else [faces]
+        seen = [view for each in moved for view in (each, each.flip(-1))]
+    answers = (model(view.contiguous(memory_format=torch.channels_last)).float().softmax(1) for view in seen)
+    return sum(answers) / len(seen)
 
 
 def _moved(faces: torch.Tensor, by: int) -> list[torch.Tensor]:
-    """The faces (N, C, H, W), and if `by` isn't 0 moved towards each corner; what comes in repeats the edge."""
-    if not by:
-        return [faces]
+    """The faces (N, C, H, W), and these moved towards each corner; what comes in repeats the edge."""
     high, wide = faces.shape[-2:]
     padded = F.pad(faces, (by, by, by, by), mode="replicate")
     corners = [(y, x) for y in (0, 2 * by) for x in (0, 2 * by)]

@@ -75,25 +75,40 @@ class Baseline(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """A small CNN for a laptop: seven convolutions with batch norm, of which one alone sees all 48×48 pixels.
+    """A small CNN for a laptop: convolutions with batch norm, of which one alone sees all 48×48 pixels.
 
     On a CPU it is large maps that cost time, not weights: so the first convolution is pooled at once, and pooling comes
     before batch norm and ReLU, as in airbench (Jordan, "94 % on CIFAR-10 in 3.29 seconds", 2024).
-    filters: of the first convolution and of the three stages after it, two convolutions each. dropout: before the last
-    layer. squeeze: whether a `Squeeze` ends each of the three stages. 1,165,159 weights by default.
+    filters: of the first convolution and of the two or more stages after it, two convolutions each, of which the last
+    two stages are pooled. dropout: before the last layer. squeeze_excitation: whether a `SqueezeExcitation` ends each
+    stage. head: `average` (global average pooling) or `spatial`, which learns for each channel how much each of the 6×6
+    places counts: faces are aligned, so where something is matters. 1,165,159 weights by default.
     forward: (N, 1, 48, 48) float -> (N, 7) logits.
     """
 
-    def __init__(self, *, filters: tuple = (32, 64, 128, 256), dropout: float = 0.2, squeeze: bool = False):
+    def __init__(
+        self,
+        *,
+        filters: tuple = (32, 64, 128, 256),
+        dropout: float = 0.2,
+        squeeze_excitation: bool = False,
+        head: str = "average",
+        depth: int = 2,
+    ):
         super().__init__()
         self.preprocess = Preprocess()
         first, *wider = filters
         stages, channels = [*self._convolution(1, first, pooled=True)], first  # 48 -> 24
         for k, wide in enumerate(wider):
-            stages += self._convolution(channels, wide, pooled=k > 0)  # 24, 12, 6
-            stages += self._convolution(wide, wide) + ([Squeeze(wide)] if squeeze else [])
+            stages += self._convolution(channels, wide, pooled=k >= len(wider) - 2)  # ..., 12, 6
+            for _ in range(depth - 1):
+                stages += self._convolution(wide, wide)
+            stages += [SqueezeExcitation(wide)] if squeeze_excitation else []
             channels = wide
         self.stages = nn.Sequential(*stages)
+        if head not in HEADS:
+            raise ValueError(f"head is '{head}': choose {' or '.join(HEADS)}.")
+        self.pool = SpatialPool(channels) if head == "spatial" else None
         self.head = nn.Sequential(Dropout(dropout), nn.Linear(channels, len(EMOTIONS)))
 
     @staticmethod
@@ -103,15 +118,29 @@ class SmallCNN(nn.Module):
 
     @property
     def cam_layer(self) -> nn.Module:
-        """The last ReLU, or the Squeeze after it: 6×6 maps."""
+        """The last ReLU, or the SqueezeExcitation after it: 6×6 maps."""
         return self.stages[-1]
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         maps = self.stages(faces)  # (N, 1, 48, 48) -> (N, 256, 6, 6)
-        return self.head(maps.mean(dim=(2, 3)))
+        return self.head(maps.mean(dim=(2, 3)) if self.pool is None else self.pool(maps))
 
 
-class Squeeze(nn.Module):
+class SpatialPool(nn.Module):
+    """Global pooling with learned weights: a weighted mean of each channel's places, at first the plain mean.
+
+    forward: (N, channels, side, side) -> (N, channels).
+    """
+
+    def __init__(self, channels: int, side: int = 6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels, side, side), 1 / side**2))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return (maps * self.weight).sum(dim=(2, 3))
+
+
+class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation (Hu et al., 2018): each channel is weighted by what all channels' means say.
 
     forward: (N, C, H, W) -> the same shape.
@@ -149,6 +178,7 @@ class Ensemble(nn.Module):
 
 
 # Where each stage of a backbone begins, and the layer whose maps Grad-CAM takes
+HEADS = ("average", "spatial")
 CUTS = {"resnet18": (0, 4, 5, 6, 7), "vgg16": (0, 5, 10, 17, 24)}
 CAM_LAYERS = {"resnet18": "5", "vgg16": "22"}
 

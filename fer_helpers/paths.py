@@ -41,6 +41,11 @@ def stage(name: str, out_root: str | Path = "outputs") -> Path:
     return folder
 
 
+def checkpoints(stage_name: str, out_root: str | Path = "outputs") -> Path:
+    """Folder of a stage's checkpoints and finished runs: what outlives a change of its notebook."""
+    return stage(f"{stage_name}/checkpoints", out_root)
+
+
 def need(stage_name: str, name: str, out_root: str | Path = "outputs") -> Path:
     """Path of a file that an earlier notebook wrote; FileNotFoundError, where it is missing, says which one to run."""
     path = ROOT / out_root / stage_name / name
@@ -121,6 +126,14 @@ def add_line(path: str | Path, row: dict) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def read_lines(path: str | Path) -> list[dict]:
+    """The rows of a CSV that is a log; none where it doesn't exist yet."""
+    if not Path(path).exists():
+        return []
+    with Path(path).open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def now() -> str:

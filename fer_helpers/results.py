@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_helpers import calibration, machine, models, paths, scoring, training
+from fer_helpers import calibration, devices, models, paths, training
+from fer_helpers import metrics as scoring
 from fer_helpers.augment import Augment
 from fer_helpers.faces import EMOTIONS, Faces
-from fer_helpers.recipe import TrainConfig
+from fer_helpers.settings import TrainConfig
 
 
 def write(
@@ -64,7 +65,7 @@ def keep(
         "train": known,
         **scoring.parts(judged, probs, copied),
         "config": config,
-        "run": machine.run_card(device, precision=fit.precision, **speed, **run),
+        "run": devices.run_card(device, precision=fit.precision, **speed, **run),
     }
     told = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_copies", "run")}
     models.save(model, out / f"{name}.safetensors", metrics=told)

@@ -1,8 +1,9 @@
 """One training loop for every network of the workbook, and the only door to the test faces."""
 
+import hashlib
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -10,9 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_helpers import checkpoints, machine, models, paths, recipe
-from fer_helpers.faces import Faces, batches
-from fer_helpers.recipe import TrainConfig
+from fer_helpers import checkpoints, devices, identity, models, paths, screening, settings
+from fer_helpers.faces import Faces, batches, shuffled
+from fer_helpers.settings import TrainConfig
+
+# Raised by hand when the numbers of a training change: then no checkpoint and no kept run of another engine is used.
+# tests/test_training.py holds two epochs' losses against it.
+ENGINE = 2
+EVALUATIONS = "test_evaluations.csv"
 
 
 @dataclass
@@ -35,62 +41,56 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@machine.short_of_memory()
-def fit(
-    model, train: Faces, val: Faces, cfg: TrainConfig, *, augment=None, teacher=None, checkpoint=None, log=print
-) -> Fit:
+@devices.short_of_memory()
+def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, log=print) -> Fit:
     """Train in place; the model ends with the weights of the epoch that cfg.keep names.
 
-    train, val: faces on the device to train on; test faces are refused.
-    augment: (B, C, H, W) normalised faces, a generator and the labels -> changed faces.
-    teacher: a network with the same preprocessing, whose answers are learnt beside the labels (see cfg.teaching).
-    checkpoint: a file, written after every epoch, from which an interrupted training of the same settings, code
+    train, val: faces on the device to train on; test faces are refused. Where train has soft labels, they make up
+    cfg.distillation of the targets.
+    checkpoint: a file, written after every epoch, from which an interrupted training of the same settings, engine
     and faces goes on; a finished one is not repeated.
     """
     refuse_test(train, val)
+    if (cfg.distillation > 0) != (train.soft_labels is not None):
+        raise ValueError(f"distillation is {cfg.distillation}: it needs faces with soft labels, and only they need it.")
     device = train.images.device
-    machine.keep_memory()
+    devices.keep_memory()
     model.to(device, memory_format=torch.channels_last)
-    teacher = recipe.ready(teacher, model, cfg, device)
-    keeper = checkpoints.Keeper(checkpoint, checkpoints.key(model, train, val, cfg, augment, teacher), log)
-    sample = train.images[: cfg.batch_size], train.labels[: cfg.batch_size]
-    precision = keeper.saved.get("precision") or machine.pick_precision(cfg.precision, model, *sample)
+    screening.start(model, train.images, cfg.start)
+    keeper = checkpoints.Keeper(checkpoint, checkpoint_key(model, train, val, cfg), log)
+    precision = keeper.saved.get("precision") or devices.pick_precision(cfg.precision, device)
     seed_everything(cfg.seed)
     order, draws = (torch.Generator(where).manual_seed(cfg.seed) for where in ("cpu", device))
-    optimiser = recipe.make_optimiser(model, cfg)
+    optimizer = settings.make_optimizer(model, cfg)
     steps = math.ceil(len(train) / cfg.batch_size)
-    schedule = recipe.make_schedule(optimiser, cfg, steps)
-    loss_of = recipe.make_loss(train.counts(), cfg)
-    averaged = recipe.make_average(model, cfg.averaging)
-    scored = averaged.module if averaged else model
-    parts = {"model": model, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
-    history, best = keeper.restore(parts, [order, draws])
-    forward = machine.compiled(model, sample, precision, steps=(cfg.epochs - len(history)) * steps)
+    schedule = settings.make_schedule(optimizer, cfg, steps)
+    loss_of = settings.make_loss(train.counts(), cfg)
+    ema = settings.make_ema(model, cfg.ema_decay)
+    scored = ema.module if ema else model
+    history, best = keeper.restore(
+        {"model": model, "averaged": ema, "optimizer": optimizer, "schedule": schedule}, [order, draws]
+    )
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):
-        start = time.perf_counter()
+        start, epoch = time.perf_counter(), len(history)
         model.train()
         total = right = torch.zeros((), device=device)
-        for images, labels in batches(train, cfg.batch_size, generator=order, balance=cfg.balanced_sampling):
-            faces = model.preprocess(images)  # (B, 48, 48) uint8 -> (B, C, size, size) float
-            if augment is not None:
-                faces = augment(faces, draws, labels)
-            faces, targets = recipe.mixed(faces, labels, cfg.mixup)
-            with machine.numbers(precision, device):
-                targets = recipe.taught(teacher, faces, targets, cfg.teaching)
-                logits = forward(recipe.sized(faces, cfg, len(history)).contiguous(memory_format=torch.channels_last))
+        for part in shuffled(train, cfg.batch_size, order, balance=cfg.balanced_sampling):
+            faces, labels, targets = batch_of(model, train, part, cfg, draws, epoch)
+            with devices.numbers(precision, device):
+                logits = model(faces)
                 loss = loss_of(logits, targets)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if cfg.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
-            optimiser.step()
-            if averaged:
-                averaged.update_parameters(model)
+            optimizer.step()
+            if ema:
+                ema.update_parameters(model)
             if cfg.schedule == "one-cycle":
                 schedule.step()
-            total = total + loss.detach() * len(labels)  # stays on the device: no wait per step
+            total = total + loss.detach() * len(part)  # stays on the device: no wait per step
             right = right + (logits.argmax(1) == labels).sum()
-        row = {"epoch": len(history) + 1, "lr": optimiser.param_groups[0]["lr"]}
+        row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"]}
         row |= {"train_loss": float(total) / len(train), "train_accuracy": float(right) / len(train)}
         row |= score_val(scored, val, precision)
         if not math.isfinite(row["train_loss"]):
@@ -107,6 +107,50 @@ def fit(
     model.eval()
     seconds = sum(row["seconds"] for row in history)
     return Fit(history, kept_row(history, cfg), seconds, len(train) * len(history) / seconds, precision)
+
+
+def batch_of(model, train: Faces, part: torch.Tensor, cfg: TrainConfig, draws: torch.Generator, epoch: int) -> tuple:
+    """What the network trains on of the faces at `part`, (B,) indices: faces, their labels, and the loss's targets.
+
+    returns: faces (B, C, size, size) float, preprocessed, augmented, blended and resized; labels (B,); targets (B,) or
+    (B, 7) shares of the emotions.
+    """
+    labels, soft = train.labels[part], None if train.soft_labels is None else train.soft_labels[part]
+    images = train.images[part]
+    if cfg.flip == "alternating":
+        images = screening.alternated(images, part, epoch)
+    faces = model.preprocess(images)  # (B, 48, 48) uint8 -> (B, C, size, size) float
+    if cfg.augment is not None:
+        faces = cfg.augment(faces, draws, labels)
+    targets = settings.targets_of(labels, soft, cfg.distillation)
+    if epoch < cfg.mixup_until * cfg.epochs:
+        faces, targets = settings.apply_mixup(faces, targets, cfg.mixup)
+    return settings.resized(faces, cfg, epoch).contiguous(memory_format=torch.channels_last), labels, targets
+
+
+def identity_of(network: dict, train: Faces, cfg: TrainConfig) -> str:
+    """Key of a training that starts from nothing: engine, network (architecture and arguments), settings and faces."""
+    config = changed(replace(cfg, precision="auto"))
+    return identity.digest_settings({"engine": ENGINE, "network": network, "config": config, "faces": train.key()})
+
+
+def changed(settings) -> dict:
+    """The settings of a dataclass that aren't at their defaults: one that is new later changes no key."""
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    values = {name: changed(value) if is_dataclass(value) else value for name, value in values.items()}
+    kind = type(settings).__name__
+    return {"kind": kind} | {each.name: values[each.name] for each in fields(settings) if values[each.name] != each.default}
+
+
+def checkpoint_key(model: nn.Module, train: Faces, val: Faces, cfg: TrainConfig) -> str:
+    """Key of a training as a checkpoint needs it: with the first weights, which of them move, val, and the device."""
+    digest = hashlib.sha256(identity_of(model.recipe, train, cfg).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(bytes(part.requires_grad for part in model.parameters()))
+    digest.update(val.key().encode())
+    digest.update(train.images.device.type.encode())  # random states of one device don't fit another
+    return digest.hexdigest()
 
 
 def best_row(history: list) -> dict:
@@ -139,19 +183,20 @@ def epoch_line(history: list, epochs: int) -> str:
 def refuse_test(*sets: Faces) -> None:
     """Raise ValueError if a set holds test faces: the protocol's guard."""
     if any("test" in people.split for people in sets):
-        raise ValueError("Test faces stand among these: choices are made on val. open_test scores a finished model.")
+        raise ValueError("There are test faces among these: choices are made on val. A finished model is evaluated on "
+                         "the test set by evaluate_on_test.")
 
 
 @torch.inference_mode()
-def _probabilities(model, people, precision="float32", batch_size=256):  # more costs memory, not less time
+def _probabilities(model, people, precision="float32", views=None, batch_size=256):  # more costs memory, not less time
     """(N, 7) float32 on the CPU; in float32 unless said otherwise, so that machines agree."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     parts = []
-    with machine.numbers(precision, device):
+    with devices.numbers(precision, device):
         for images, _ in batches(people, batch_size):
-            parts.append(models.probabilities(model, images.to(device)).cpu())
+            parts.append(models.probabilities(model, images.to(device), views).cpu())
     model.train(was_training)
     return torch.cat(parts)
 
@@ -163,18 +208,34 @@ def score_val(model: nn.Module, val: Faces, precision: str) -> dict:
     return {"val_loss": float(loss), "val_accuracy": float((probs.argmax(1) == labels).float().mean())}
 
 
-def predict_proba(model: nn.Module, people: Faces) -> np.ndarray:
-    """(N, 7) float32 probabilities of train or val faces; test faces are refused (see open_test)."""
+def predict_proba(model: nn.Module, people: Faces, *, views: int | None = None) -> np.ndarray:
+    """(N, 7) float32 probabilities of train or val faces; test faces are refused (see evaluate_on_test)."""
     refuse_test(people)
-    return _probabilities(model, people).numpy()
+    return _probabilities(model, people, views=views).numpy()
 
 
-def open_test(model: nn.Module, people: Faces, *, stage: str, name: str, out_root="outputs") -> np.ndarray:
-    """(N, 7) float32 probabilities of val and test faces, for a finished model.
+def evaluate_on_test(model, people: Faces, *, stage: str, name: str, out_root="outputs", views=None) -> np.ndarray:
+    """(N, 7) float32 probabilities of val and test faces, for a finished model; the log gets a line, see below."""
+    probs, line = evaluation(model, people, stage=stage, name=name, views=views)
+    log_evaluation(line, out_root)
+    return probs
 
-    Every opening of test is a line in `<out_root>/test_openings.csv`: when, stage, model, data, faces, commit.
+
+def evaluation(model, people: Faces, *, stage: str, name: str, views=None) -> tuple[np.ndarray, dict]:
+    """(N, 7) float32 probabilities of val and test faces, and the line of this test evaluation, not yet in any log."""
+    test = people.part("test")
+    weights = identity.digest_arrays(*(part.detach().cpu().float().numpy() for part in model.state_dict().values()))
+    line = {"when": paths.now(), "stage": stage, "model": name, "data": people.source.get("name", "")}
+    line |= {"test_faces": len(test), "commit": devices.commit(), "weights": weights, "faces": test.key()}
+    return _probabilities(model, people, views=views).numpy(), line
+
+
+def log_evaluation(line: dict, out_root="outputs") -> None:
+    """Add a test evaluation to `<out_root>/test_evaluations.csv`: when, stage, model, data, faces, commit, weights.
+
+    The same weights on the same faces again are no new look: they add no line.
     """
-    opening = {"when": paths.now(), "stage": stage, "model": name, "data": people.source.get("name", "")}
-    opening |= {"test_faces": int((people.split == "test").sum()), "commit": machine.commit()}
-    paths.add_line(paths.ROOT / out_root / "test_openings.csv", opening)
-    return _probabilities(model, people).numpy()
+    log = paths.ROOT / out_root / EVALUATIONS
+    known = {(each["weights"], each["faces"]) for each in paths.read_lines(log)}
+    if (line["weights"], line["faces"]) not in known:
+        paths.add_line(log, line)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from fer_helpers import machine, models, training
+from fer_helpers import devices, models, training
 from fer_helpers.faces import Faces, batches
 
 
@@ -22,12 +22,12 @@ def stored_maps(model, people: Faces, count: int, *, change=None, seed: int = 0,
     for images, labels in batches(people, 256):
         faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
         faces = change(faces, draws, labels) if change else faces
-        with machine.numbers(precision, device):
+        with devices.numbers(precision, device):
             parts.append(model.trunk(faces, count).half())
     return replace(people, images=torch.cat(parts))
 
 
-@machine.short_of_memory()
+@devices.short_of_memory()
 def train_open(model, train: Faces, val: Faces, cfg, count: int, *, views, checkpoint=None, most_bytes=4e9):
     """Train the head and the last `count` stages of a Transfer, in place; the rest stays frozen, batch norm too.
 
@@ -40,7 +40,7 @@ def train_open(model, train: Faces, val: Faces, cfg, count: int, *, views, check
     device = train.images.device
     model.open(count).to(device)
     sample = train.images[: cfg.batch_size], train.labels[: cfg.batch_size]
-    precision = machine.pick_precision(cfg.precision, model, *sample)
+    precision = devices.pick_precision(cfg.precision, model, *sample)
     face = stored_maps(model, train.select(range(1)), count).images
     fits = int(most_bytes // (face.numel() * face.element_size() * len(train)))
     views = list(views)[:fits]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fer_helpers import album, models, photos, predict
+from fer_helpers import models, predict
+from fer_helpers.photos import album, detection
 
 # The networks of the unit tests are tiny: one thread is faster than two that wait for each other.
 torch.set_num_threads(1)
@@ -18,4 +19,4 @@ def model():
 @pytest.fixture(scope="module")
 def astronaut():
     """scikit-image's astronaut, a photograph with one face."""
-    return photos.opened(album.carried()["astronaut.png"]).picture
+    return detection.opened(album.carried()["astronaut.png"]).picture

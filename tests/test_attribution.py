@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_helpers import attribution, grad_cam, models
+from fer_helpers import models
+from fer_helpers.explain import attribution, grad_cam
 from fer_helpers.faces import Preprocess
 
 

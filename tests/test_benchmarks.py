@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer_helpers import measured, models, paths, report, run, synthetic, training
+from fer_helpers import models, paths, run, training
+from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.publishing import measured, report
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks import accuracy, usual, work
 

@@ -16,8 +16,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from fer_helpers import models, page, paths, results
+from fer_helpers import models, paths, results
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.publishing import page
 from tests import pages
 
 pytestmark = pytest.mark.chain

@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import cleaning, copies, paths, planting, synthetic
+from fer_helpers import paths
+from fer_helpers.cleaning import duplicates, planted
+from fer_helpers.cleaning import manifest as manifests
+from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 
 
@@ -24,7 +27,7 @@ def people_of(images, labels, split, names=None):
 
 
 def reasons(people, **rules):
-    manifest, _ = cleaning.build(people, **rules)
+    manifest, _ = manifests.build(people, **rules)
     return manifest.set_index("name")
 
 
@@ -33,7 +36,7 @@ def test_phash_is_imagehashs_own():
     from PIL import Image
 
     image = smooth(1)[0, :48, :48]
-    bits = copies.phash_bits(image[None])
+    bits = duplicates.phash_bits(image[None])
     expected = imagehash.phash(Image.fromarray(image)).hash.ravel()
     assert np.array_equal(np.unpackbits(bits.view(np.uint8)).astype(bool), expected)
 
@@ -43,31 +46,31 @@ def test_alignment_undoes_a_shift(down, across):
     big = smooth(3)
     left = big[:, 6:54, 6:54]
     right = big[:, 6 + down : 54 + down, 6 + across : 54 + across]
-    assert (copies.aligned_correlation(left, right) > 0.999).all()
+    assert (duplicates.aligned_correlation(left, right) > 0.999).all()
     if (down, across) != (0, 0):
-        assert (copies.aligned_correlation(left, right, shift=0) < 0.999).all()
+        assert (duplicates.aligned_correlation(left, right, shift=0) < 0.999).all()
 
 
 def test_near_copies_are_found_and_strangers_are_not():
     big = smooth(12)
     faces = list(big[:, 6:54, 6:54])
     changed = [faces[0][:, ::-1], big[1, 8:56, 4:52], (faces[2] * 0.8 + 10).astype(np.uint8)]
-    table, group = copies.near_pairs(np.stack([*faces, *changed]))
+    table, group = duplicates.near_pairs(np.stack([*faces, *changed]))
     found = {(int(row.i), int(row.j), bool(row.mirrored)) for row in table[table["copy"]].itertuples()}
     assert found == {(0, 12, True), (1, 13, False), (2, 14, False)}
     assert len(set(group)) == 12 and group[0] == group[12] and group[1] == group[13] and group[2] == group[14]
-    strict, _ = copies.near_pairs(np.stack([*faces, *changed]), shift=0)
+    strict, _ = duplicates.near_pairs(np.stack([*faces, *changed]), shift=0)
     assert (1, 13) not in set(zip(strict.i[strict["copy"]], strict.j[strict["copy"]], strict=True))
 
 
 def test_every_kind_of_near_copy_is_found_among_drawn_faces():
     people = synthetic.draw(700)
-    images, flat = people.images.numpy(), copies.is_flat(people.images.numpy())
+    images, flat = people.images.numpy(), duplicates.is_flat(people.images.numpy())
     _, first = np.unique(pixel_sha256(images), return_index=True)
     lead = np.sort(first[~flat[first]])
-    table = planting.marks(images[lead], np.arange(len(lead)), count=15)
+    table = planted.marks(images[lead], np.arange(len(lead)), count=15)
     meant = table[table.meant]
-    assert set(meant.kind) == set(planting.KINDS) and (meant.groupby("kind").strength.nunique() >= 2).all()
+    assert set(meant.kind) == set(planted.KINDS) and (meant.groupby("kind").strength.nunique() >= 2).all()
     assert (meant.found == 15).all(), meant
     assert (meant.right >= meant.found).all()
     wide = table[(table.kind == "moved both ways, pixels") & (table.strength == 4)]
@@ -78,7 +81,7 @@ def test_every_kind_of_near_copy_is_found_among_drawn_faces():
 
 def test_a_wrong_pair_is_counted_as_wrong(monkeypatch):
     images = smooth(4)[:, :48, :48]
-    real = copies.near_pairs
+    real = duplicates.near_pairs
 
     def confused(pictures, **rules):
         table, group = real(pictures, **rules)
@@ -88,16 +91,16 @@ def test_a_wrong_pair_is_counted_as_wrong(monkeypatch):
         other = stranger.assign(i=1)
         return pd.concat([table, stranger, other], ignore_index=True), group
 
-    before = planting.marks(images, np.arange(4), count=1)
-    monkeypatch.setattr(copies, "near_pairs", confused)
-    after = planting.marks(images, np.arange(4), count=1)
+    before = planted.marks(images, np.arange(4), count=1)
+    monkeypatch.setattr(duplicates, "near_pairs", confused)
+    after = planted.marks(images, np.arange(4), count=1)
     assert after.wrong[0] - before.wrong[0] in (1, 2) and (after.wrong[1:] == before.wrong[1:]).all()
 
 
 def test_a_chain_of_slowly_changing_pictures_does_not_link_strangers():
     stops = smooth(4, seed=4)[:, :48, :48].astype(float)
     steps = [(a + (b - a) * step / 16).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(16)]
-    table, group = copies.near_pairs(np.stack(steps))
+    table, group = duplicates.near_pairs(np.stack(steps))
     linked = set(map(tuple, table.loc[table["copy"], ["i", "j"]].to_numpy().tolist()))
     assert {(k, k + 1) for k in range(len(steps) - 1)} <= linked, "each is a copy of the next"
     assert group[0] != group[-1], "the first and the last are strangers"
@@ -107,12 +110,12 @@ def test_a_chain_of_slowly_changing_pictures_does_not_link_strangers():
 def test_a_chain_that_is_cut_leaves_no_copy_of_a_test_face_in_training():
     stops = smooth(4, seed=4)[:, :48, :48].astype(float)
     steps = [(a + (b - a) * step / 16).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(16)]
-    _, group = copies.near_pairs(np.stack(steps))
+    _, group = duplicates.near_pairs(np.stack(steps))
     last = int(np.flatnonzero(np.diff(group))[0])  # the cut falls behind it
     split = np.full(len(steps) + 1, "train", dtype="<U5")
     split[last] = "test"
     people = people_of([*steps, steps[last + 1]], [0] * len(split), list(split))  # and an exact copy of its neighbour
-    manifest, pairs = cleaning.build(people)
+    manifest, pairs = manifests.build(people)
     kept = dict(zip(manifest.name, manifest.keep & (manifest.split == "train"), strict=True))
     for i, j in pairs.loc[pairs["copy"], ["i", "j"]].to_numpy():
         assert not ({last} & {i, j}) or not any(kept[people.names[k]] for k in (i, j)), (i, j)
@@ -124,8 +127,8 @@ def test_a_chain_that_is_cut_leaves_no_copy_of_a_test_face_in_training():
 def test_a_long_chain_does_not_take_long_and_is_cut_alike():
     stops = smooth(5, seed=4)[:, :48, :48].astype(float)
     steps = [(a + (b - a) * step / 50).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(50)]
-    _, group = copies.near_pairs(np.stack(steps))
-    assert len(steps) > copies.LONG and group[0] != group[-1] and (group[:8] == group[0]).all()
+    _, group = duplicates.near_pairs(np.stack(steps))
+    assert len(steps) > duplicates.LONG and group[0] != group[-1] and (group[:8] == group[0]).all()
 
 
 def test_the_rules_of_deciding_can_be_changed():
@@ -133,7 +136,7 @@ def test_the_rules_of_deciding_can_be_changed():
     people = people_of([one, one, one, two, two, three], [0, 0, 3, 1, 1, 2], ["train"] * 3 + ["train", "val", "test"])
     told = {}
     for rules in ({}, {"majority": 0.7}, {"majority": 1.0}, {"copies_of_val": False}):
-        told[str(rules)] = cleaning.build(people, **rules)[0].set_index("name").reason[people.names[:4]].tolist()
+        told[str(rules)] = manifests.build(people, **rules)[0].set_index("name").reason[people.names[:4]].tolist()
     assert told["{}"] == ["kept", "copy", "conflict", "copy_of_val"]
     assert told["{'majority': 0.7}"] == told["{'majority': 1.0}"] == ["conflict"] * 3 + ["copy_of_val"]
     assert told["{'copies_of_val': False}"] == ["kept", "copy", "conflict", "kept"]
@@ -141,7 +144,7 @@ def test_the_rules_of_deciding_can_be_changed():
 
 def test_only_faces_of_the_right_size_are_searched():
     with pytest.raises(ValueError, match="48×48"):
-        copies.near_pairs(np.zeros((3, 64, 64), dtype=np.uint8))
+        duplicates.near_pairs(np.zeros((3, 64, 64), dtype=np.uint8))
 
 
 def test_reasons_follow_their_precedence():
@@ -165,8 +168,8 @@ def test_the_manifest_does_not_depend_on_the_order_of_the_images(tmp_path):
     images += [images[0], images[1], images[2][:, ::-1].copy()]
     labels, split = [0, 1, 2, 3, 4, 5, 6, 0, 0, 2, 2], ["train"] * 6 + ["val", "test"] + ["train"] * 3
     people = people_of(images, labels, split, [f"n{k:02d}" for k in range(11)])
-    first = cleaning.build(people)[0]
-    other = cleaning.build(people.select(np.random.default_rng(0).permutation(11)))[0]
+    first = manifests.build(people)[0]
+    other = manifests.build(people.select(np.random.default_rng(0).permutation(11)))[0]
     paths.write_csv(tmp_path / "a.csv", first)
     paths.write_csv(tmp_path / "b.csv", other)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
@@ -184,28 +187,28 @@ def test_manifest_of_other_data_is_refused(tmp_path):
     images = list(smooth(4)[:, :48, :48])
     people = people_of(images, [0, 1, 2, 3], ["train", "train", "val", "test"])
     said = []
-    made = cleaning.read(people, tmp_path, log=said.append)
+    made = manifests.read(people, tmp_path, log=said.append)
     assert "missing" in said[0] and list(made.name) == list(people.names)
     with pytest.raises(ValueError, match="belongs to other data"):
-        cleaning.read(people.select([0, 1, 2]), tmp_path)
+        manifests.read(people.select([0, 1, 2]), tmp_path)
     changed = people_of([*images[:3], smooth(1, seed=9)[0, :48, :48]], [0, 1, 2, 3], people.split, list(people.names))
     with pytest.raises(ValueError, match="other pixels"):
-        cleaning.read(changed, tmp_path)
+        manifests.read(changed, tmp_path)
 
 
 def test_a_manifest_edited_by_hand_is_obeyed_and_told(tmp_path):
     images = list(smooth(4)[:, :48, :48])
     people = people_of(images, [0, 1, 2, 3], ["train", "train", "val", "test"])
-    made, said = cleaning.read(people, tmp_path, log=lambda _: None), []
-    folder = paths.stage(cleaning.STAGE, tmp_path)
-    paths.write_json(folder / "metrics.json", {"data": cleaning.apply(people, made).card()})
-    cleaning.read(people, tmp_path, log=said.append)
+    made, said = manifests.read(people, tmp_path, log=lambda _: None), []
+    folder = paths.stage(manifests.STAGE, tmp_path)
+    paths.write_json(folder / "metrics.json", {"data": manifests.apply(people, made).card()})
+    manifests.read(people, tmp_path, log=said.append)
     assert not said
     made.loc["train/001", "keep"] = False
     paths.write_csv(folder / "manifest.csv", made)
-    edited = cleaning.read(people, tmp_path, log=said.append)
+    edited = manifests.read(people, tmp_path, log=said.append)
     assert "edited by hand" in said[0] and not edited.keep["train/001"]
-    assert list(cleaning.apply(people, edited).part("train").names) == ["train/000"]
+    assert list(manifests.apply(people, edited).part("train").names) == ["train/000"]
 
 
 @pytest.mark.parametrize(
@@ -213,35 +216,35 @@ def test_a_manifest_edited_by_hand_is_obeyed_and_told(tmp_path):
 )
 def test_a_manifest_that_cannot_be_obeyed_is_refused(tmp_path, name, value, says):
     people = people_of(list(smooth(4)[:, :48, :48]), [0, 1, 2, 3], ["train", "train", "val", "test"])
-    made = cleaning.read(people, tmp_path, log=lambda _: None).astype({"keep": object})
+    made = manifests.read(people, tmp_path, log=lambda _: None).astype({"keep": object})
     made.loc[name, "keep"] = value
-    paths.write_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", made)
+    paths.write_csv(paths.stage(manifests.STAGE, tmp_path) / "manifest.csv", made)
     with pytest.raises(ValueError, match=says):
-        cleaning.read(people, tmp_path)
+        manifests.read(people, tmp_path)
 
 
 @pytest.mark.parametrize(("column", "value"), [("split", "train"), ("label", "happy")])
 def test_a_manifest_with_other_splits_or_labels_is_refused(tmp_path, column, value):
     people = people_of(list(smooth(4)[:, :48, :48]), [0, 1, 2, 3], ["train", "train", "val", "test"])
-    made = cleaning.read(people, tmp_path, log=lambda _: None)
+    made = manifests.read(people, tmp_path, log=lambda _: None)
     made.loc[["val/002"], column] = value
-    paths.write_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", made)
+    paths.write_csv(paths.stage(manifests.STAGE, tmp_path) / "manifest.csv", made)
     with pytest.raises(ValueError, match="other splits or labels"):
-        cleaning.read(people, tmp_path)
+        manifests.read(people, tmp_path)
 
 
 def test_a_manifest_without_its_columns_is_refused(tmp_path):
     people = people_of(list(smooth(4)[:, :48, :48]), [0, 1, 2, 3], ["train", "train", "val", "test"])
-    made = cleaning.read(people, tmp_path, log=lambda _: None)
-    made.to_csv(paths.stage(cleaning.STAGE, tmp_path) / "manifest.csv", index=False, sep=";")
+    made = manifests.read(people, tmp_path, log=lambda _: None)
+    made.to_csv(paths.stage(manifests.STAGE, tmp_path) / "manifest.csv", index=False, sep=";")
     with pytest.raises(ValueError, match="has no column name, split"):
-        cleaning.read(people, tmp_path)
+        manifests.read(people, tmp_path)
 
 
 def test_apply_keeps_what_the_manifest_keeps(tmp_path):
     images = list(smooth(4)[:, :48, :48])
     people = people_of([*images, images[0]], [0, 1, 2, 3, 0], ["train", "train", "val", "test", "train"])
-    kept = cleaning.apply(people, cleaning.read(people, tmp_path, log=lambda _: None))
+    kept = manifests.apply(people, manifests.read(people, tmp_path, log=lambda _: None))
     assert list(kept.names) == ["train/000", "train/001", "val/002", "test/003"]
     assert kept.source["cleaned"]["removed_from_training"] == 1
 
@@ -249,19 +252,19 @@ def test_apply_keeps_what_the_manifest_keeps(tmp_path):
 def test_counts_of_leaks_and_conflicts():
     one, two, three = smooth(3)[:, :48, :48]
     people = people_of([one, one, one, two, two, three], [0, 0, 0, 2, 6, 1], ["train", "val", "test", *["train"] * 3])
-    manifest = cleaning.build(people)[0]
-    assert cleaning.cross_split(manifest).tolist() == [[2, 1, 1], [1, 0, 1], [1, 1, 0]]
-    matrix = cleaning.conflict_matrix(manifest)
+    manifest = manifests.build(people)[0]
+    assert manifests.cross_split(manifest).tolist() == [[2, 1, 1], [1, 0, 1], [1, 1, 0]]
+    matrix = manifests.conflict_matrix(manifest)
     fear, surprise = EMOTIONS.index("fear"), EMOTIONS.index("surprise")
     assert matrix[fear, surprise] == matrix[surprise, fear] == 1 and matrix[0, 0] == 1 and matrix.sum() == 3
-    assert cleaning.disputed(manifest) == 1
+    assert manifests.disputed(manifest) == 1
     flat = people_of([np.full((48, 48), 9, dtype=np.uint8)] * 2, [0, 1], ["train"] * 2)
-    blank = cleaning.build(flat)[0]
-    assert cleaning.disputed(blank) == 0 and cleaning.conflict_matrix(blank).sum() == 0, "blanks show no emotion"
-    facts = cleaning.exact_facts(manifest)
+    blank = manifests.build(flat)[0]
+    assert manifests.disputed(blank) == 0 and manifests.conflict_matrix(blank).sum() == 0, "blanks show no emotion"
+    facts = manifests.exact_facts(manifest)
     assert (facts["distinct"], facts["surplus"], facts["groups"]) == (3, 3, 2)
     assert facts["groups_with_several_labels"] == 1 and facts["groups_across_splits"] == 1
-    assert cleaning.has_training_copy(manifest).sum() == 2
+    assert manifests.has_training_copy(manifest).sum() == 2
     assert isinstance(manifest, pd.DataFrame) and list(manifest.columns) == [
         *["name", "split", "label", "sha256", "group", "keep", "reason", "twin"]
     ]
@@ -278,7 +281,7 @@ def test_label_agreement_and_the_ceiling_that_follows():
     one, two, three, four = smooth(4)[:, :48, :48]
     images = [one, one, two, two, three, three, three, four]
     people = people_of(images, [0, 0, 1, 2, 3, 3, 4, 5], ["train"] * 8)
-    told = cleaning.label_agreement(cleaning.build(people)[0])
+    told = manifests.label_agreement(manifests.build(people)[0])
     mean = (1 + 0 + 1 / 3) / 3  # two agree, two don't, one pair of three agrees
     assert told["pictures"] == 3 and told["agreement"] == round(mean, 4)
     assert told["ceiling"] == [round(mean, 4), round(mean**0.5, 4)]
@@ -286,4 +289,4 @@ def test_label_agreement_and_the_ceiling_that_follows():
         told["ci95"][1] ** 0.5, abs=1e-3
     )
     lone = people_of([one, two], [0, 1], ["train"] * 2)
-    assert cleaning.label_agreement(cleaning.build(lone)[0]) == {"pictures": 0}
+    assert manifests.label_agreement(manifests.build(lone)[0]) == {"pictures": 0}

@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_helpers import clusters, paths, recipe, sources, studies
+from fer_helpers import paths, settings
+from fer_helpers.data import sources
+from fer_helpers.studies import cluster as clusters
+from fer_helpers.studies import study as studies
 
 pytest.importorskip("distributed")
 STAGE = "06_price_of_leakage"
-CFG = recipe.TrainConfig(epochs=6, batch_size=16, keep="last", precision="float32")
+CFG = settings.TrainConfig(epochs=6, batch_size=16, keep="last", precision="float32")
 
 
 def waited(found, seconds=60):

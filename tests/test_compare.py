@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from fer_helpers import compare, paths, results, run, scoring
+from fer_helpers import metrics as scoring
+from fer_helpers import paths, results, run
+from fer_helpers.publishing import compare
 
 NAMES = np.array([f"face_{k:03}" for k in range(400)])
 SPLIT = np.repeat(["val", "test"], 200)

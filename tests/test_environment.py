@@ -11,8 +11,10 @@ import tomllib
 
 import pytest
 
-from fer_helpers import environment, run
-from fer_helpers.environment import ROOT, UserError
+from fer_helpers import run
+from fer_helpers.errors import UserError
+from fer_helpers.workbook import environment
+from fer_helpers.workbook.environment import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from captum.attr import LayerGradCam
 
 from fer_helpers import models
-from fer_helpers.grad_cam import grad_cam, watched
+from fer_helpers.explain.grad_cam import grad_cam, watched
 
 NETWORKS = [
     ("baseline", {}),

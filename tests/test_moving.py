@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import album, demo, moving, photos
-from fer_helpers.environment import UserError
-from fer_helpers.photos import Box
+from fer_helpers.errors import UserError
+from fer_helpers.photos import album, detection, video, webapp
+from fer_helpers.photos.detection import Box
 from tests import webcam
 
 
@@ -32,22 +32,22 @@ def shot(path, pictures, rate=10):
 
 def test_a_face_keeps_its_number_while_it_moves_on():
     before = {}
-    assert moving.follow([Box(0, 0, 50), Box(200, 0, 60)], before) == [1, 2]
-    assert moving.follow([Box(190, 10, 60)], before) == [2]
-    assert moving.follow([Box(5, 5, 50), Box(400, 0, 50)], before) == [1, 3]
-    assert moving.follow([Box(0, 0, 50), Box(8, 0, 50)], before)[0] == 1, "one number is one face"
+    assert video.follow([Box(0, 0, 50), Box(200, 0, 60)], before) == [1, 2]
+    assert video.follow([Box(190, 10, 60)], before) == [2]
+    assert video.follow([Box(5, 5, 50), Box(400, 0, 50)], before) == [1, 3]
+    assert video.follow([Box(0, 0, 50), Box(8, 0, 50)], before)[0] == 1, "one number is one face"
 
 
 def test_a_film_becomes_a_table(model, astronaut, tmp_path):
     pictures = [astronaut.crop((2 * k, 0, 400 + 2 * k, 300)) for k in range(30)]
     film = shot(tmp_path / "a film.mp4", pictures)
-    target = moving.write(model, film, tmp_path / "out", a_second=5, least=0.4)
+    target = video.write(model, film, tmp_path / "out", a_second=5, least=0.4)
     table = pd.read_csv(target)
-    assert list(table.columns) == moving.COLUMNS and target.name == "a film.csv"
+    assert list(table.columns) == video.COLUMNS and target.name == "a film.csv"
     face = table[table.face == table.face.mode()[0]]
     assert face.seconds.is_monotonic_increasing and len(face) >= 12 and (face.likeliest == "happy").mean() > 0.8
     assert np.allclose(np.diff(sorted(table.seconds.unique())), 0.2, atol=0.001), "five a second"
-    assert len(list(moving.frames(film, 100))) == 30 and len(list(moving.frames(film, 1))) == 3
+    assert len(list(video.frames(film, 100))) == 30 and len(list(video.frames(film, 1))) == 3
 
 
 def test_films_that_cannot_be_read_say_why(model, tmp_path):
@@ -64,48 +64,48 @@ def test_films_that_cannot_be_read_say_why(model, tmp_path):
         ("none.mp4", "no film"),
     ):
         with pytest.raises(ValueError, match=says):
-            moving.table(model, tmp_path / name, a_second=5, least=0.4)
+            video.table(model, tmp_path / name, a_second=5, least=0.4)
 
 
 def test_a_film_that_breaks_off_keeps_what_came_before(model, astronaut, tmp_path):
     film = shot(tmp_path / "whole.avi", [astronaut.crop((0, 0, 400, 300)).rotate(k) for k in range(20)])
     (tmp_path / "broken.avi").write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
-    whole, broken = (len(list(moving.frames(tmp_path / f"{name}.avi", 10))) for name in ("whole", "broken"))
+    whole, broken = (len(list(video.frames(tmp_path / f"{name}.avi", 10))) for name in ("whole", "broken"))
     assert whole == 20 and 0 < broken < 20
 
 
 def test_without_the_extra_packages_a_sentence_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(ValueError, match=r'pip install "av>='):
-        list(moving.frames(tmp_path / "film.mp4", 5))
+        list(video.frames(tmp_path / "film.mp4", 5))
 
 
 @pytest.mark.parametrize(("asked", "says"), [({"sure": "high"}, "takes numbers"), ({"sur": "1"}, "takes numbers")])
 def test_slips_of_the_hand_are_sentences(asked, says, tmp_path):
     with pytest.raises(UserError, match=says):
-        demo.answer("video", "", "", tmp_path, asked)
+        webapp.answer("video", "", "", tmp_path, asked)
 
 
 def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, astronaut):
-    photo = photos.Photo(astronaut, 1.0, "<script>")
-    made = demo.shown(photo, photos.look(model, astronaut), 0.4)
+    photo = detection.Photo(astronaut, 1.0, "<script>")
+    made = webapp.shown(photo, detection.look(model, astronaut), 0.4)
     assert "data:image/jpeg;base64," in made and "<script>" not in made and made.count("<tr>") == 7
-    assert "centre square" in demo.shown(photo, photos.look(model, Image.new("RGB", (99, 99))), 0.4)
+    assert "centre square" in webapp.shown(photo, detection.look(model, Image.new("RGB", (99, 99))), 0.4)
 
 
 def test_a_webcam_asks_for_two_views_and_leaves_the_network_as_it_is(model, astronaut):
-    two, ten = demo.quick(model), demo.quick(model)
+    two, ten = webapp.quick(model), webapp.quick(model)
     ten.preprocess = replace(model.preprocess, shift=2)
-    image = np.stack([photos.cut(astronaut, photos.find(astronaut)[0])])
-    expected, exact = photos.answers(two, image), photos.answers(ten, image)
-    np.testing.assert_array_equal(photos.answers(demo.quick(ten), image), expected)
+    image = np.stack([detection.cut(astronaut, detection.find(astronaut)[0])])
+    expected, exact = detection.answers(two, image), detection.answers(ten, image)
+    np.testing.assert_array_equal(detection.answers(webapp.quick(ten), image), expected)
     assert ten.preprocess.shift == 2 and not np.array_equal(exact, expected)
 
 
 @pytest.fixture(scope="module")
 def served(model):
     pytest.importorskip("gradio")
-    made, address = demo.serve(model, 0.47, block=False, browser=False)
+    made, address = webapp.serve(model, 0.47, block=False, browser=False)
     yield address
     made.close()
 

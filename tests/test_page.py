@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fer_helpers import page, paths, plots, readme, run, story
+from fer_helpers import paths, plots, run
+from fer_helpers.publishing import page, readme, story
 from tests import pages
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

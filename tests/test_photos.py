@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_helpers import album, framing, models, paths, photos, predict, results, synthetic
+from fer_helpers import models, paths, predict, results
+from fer_helpers.data import synthetic
 from fer_helpers.faces import Faces
-from fer_helpers.photos import Box
+from fer_helpers.photos import album, detection, framing
+from fer_helpers.photos.detection import Box
 from fer_helpers.predict import predict_emotion
 
 
@@ -29,7 +31,7 @@ def largest(boxes):
 
 
 def test_the_face_of_the_astronaut_is_found_and_happy(model, astronaut):
-    faces = photos.look(model, astronaut)
+    faces = detection.look(model, astronaut)
     face = max(faces, key=lambda each: each.box.side)
     assert face.found and album.hit(face.box, album.CARRIED["astronaut.png"][0]) and face.likeliest == "happy"
     assert [each.box.left for each in faces] == sorted(each.box.left for each in faces)
@@ -37,8 +39,8 @@ def test_the_face_of_the_astronaut_is_found_and_happy(model, astronaut):
 
 
 def test_where_no_face_is_found_the_centre_square_is_answered_and_said_so(model):
-    picture = photos.opened(album.carried()["coffee.png"]).picture
-    (face,) = photos.look(model, picture)
+    picture = detection.opened(album.carried()["coffee.png"]).picture
+    (face,) = detection.look(model, picture)
     assert not face.found and face.box == Box(100, 0, 400)
     assert face.probabilities == pytest.approx([*predict_emotion(model, picture).probabilities.values()], abs=1e-6)
 
@@ -53,16 +55,16 @@ def test_most_small_faces_are_found_and_nothing_on_the_cuttings():
 def test_heaps_are_merged_and_what_lies_on_one_goes_with_it():
     heap = [(50 + k, 60, 40) for k in range(5)]
     lone, inside = [(200, 200, 40)], [(55, 65, 15)] * 4
-    assert photos.merged(np.array([*heap, *lone, *inside], dtype=float)) == pytest.approx(np.array([[52, 60, 40]]))
-    assert len(photos.merged(np.zeros((0, 3)))) == 0
+    assert detection.merged(np.array([*heap, *lone, *inside], dtype=float)) == pytest.approx(np.array([[52, 60, 40]]))
+    assert len(detection.merged(np.zeros((0, 3)))) == 0
     other = [(152, 60, 40)] * 4
-    assert photos.merged(np.array([*other, *heap], dtype=float))[:, 0] == pytest.approx([52, 152]), "largest first"
+    assert detection.merged(np.array([*other, *heap], dtype=float))[:, 0] == pytest.approx([52, 152]), "largest first"
 
 
 def test_a_cut_beyond_the_edge_goes_on_with_the_last_pixels():
     picture = Image.fromarray(np.repeat(np.arange(96, dtype=np.uint8)[None], 96, axis=0)).convert("RGB")
-    assert (photos.cut(picture, Box(-94, 0, 96)) <= 2).all() and (photos.cut(picture, Box(95, 60, 48)) == 95).all()
-    inside = photos.cut(picture, Box(20, 30, 48))
+    assert (detection.cut(picture, Box(-94, 0, 96)) <= 2).all() and (detection.cut(picture, Box(95, 60, 48)) == 95).all()
+    inside = detection.cut(picture, Box(20, 30, 48))
     assert (inside == np.arange(20, 68)).all(), "48 pixels stay what they are"
 
 
@@ -81,13 +83,13 @@ def test_exif_turns_a_picture_upright(astronaut, turn):
     exif[0x0112] = turn
     wide = astronaut.crop((0, 0, 512, 400))
     lying = wide.transpose(undo[turn]) if turn in undo else wide
-    found = photos.opened(saved(lying, "PNG", exif=exif))
+    found = detection.opened(saved(lying, "PNG", exif=exif))
     assert np.array_equal(np.asarray(found.picture), np.asarray(wide))
     assert found.notes == ("turned upright after its EXIF" if turn > 1 else "")
 
 
 def test_every_kind_of_picture_gives_the_same_face(astronaut):
-    true = largest(photos.find(astronaut))
+    true = largest(detection.find(astronaut))
     grey = np.asarray(astronaut.convert("L"))
     clear = astronaut.copy()
     clear.putalpha(255)
@@ -98,12 +100,12 @@ def test_every_kind_of_picture_gives_the_same_face(astronaut):
         "": saved(clear, "PNG"),
     }
     for note, stream in kinds.items():
-        photo = photos.opened(stream)
+        photo = detection.opened(stream)
         assert photo.notes == note and photo.picture.mode == "RGB" and photo.scale == 1
-        assert album.hit(largest(photos.find(photo.picture)), true), note
+        assert album.hit(largest(detection.find(photo.picture)), true), note
     faint = astronaut.copy()
     faint.putalpha(0)
-    assert (np.asarray(photos.opened(saved(faint, "PNG")).picture) == 255).all(), "what is clear is white"
+    assert (np.asarray(detection.opened(saved(faint, "PNG")).picture) == 255).all(), "what is clear is white"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_every_kind_of_picture_gives_the_same_face(astronaut):
 )
 def test_what_cannot_be_answered_says_why(content, says):
     with pytest.raises(ValueError, match=says):
-        photos.opened(io.BytesIO(content))
+        detection.opened(io.BytesIO(content))
 
 
 @pytest.mark.parametrize(("form", "most"), [("JPEG", 150), ("PNG", 560)])
@@ -133,8 +135,8 @@ def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, mos
     subprocess.run([sys.executable, "-c", make, str(tmp_path / "small.png"), str(file)], check=True)
     look = (
         "import resource, sys; from fer_helpers import photos; peak = lambda: resource.getrusage("
-        "resource.RUSAGE_SELF).ru_maxrss / 1024; before = peak(); photo = photos.opened(sys.argv[1]); "
-        "print(photo.notes, peak() - before, photo.picture.size, len(photos.find(photo.picture)), sep='|')"
+        "resource.RUSAGE_SELF).ru_maxrss / 1024; before = peak(); photo = detection.opened(sys.argv[1]); "
+        "print(photo.notes, peak() - before, photo.picture.size, len(detection.find(photo.picture)), sep='|')"
     )
     told = subprocess.check_output([sys.executable, "-c", look, str(file)], cwd=paths.ROOT, text=True).split("|")
     assert told[0] == "100 megapixels, made smaller" and float(told[1]) < most
@@ -185,10 +187,10 @@ def test_what_is_asked_about(tmp_path, monkeypatch):
 
 def test_the_annotated_picture_marks_found_faces_and_leaves_the_picture_alone(model, astronaut):
     before = np.asarray(astronaut).copy()
-    faces = photos.look(model, astronaut)
+    faces = detection.look(model, astronaut)
     made = np.asarray(album.annotated(astronaut, faces, 0.0))
     assert np.array_equal(before, np.asarray(astronaut)) and (made == album.COLOURS[True]).all(axis=2).any()
-    nobody = photos.look(model, Image.new("RGB", (90, 60)))
+    nobody = detection.look(model, Image.new("RGB", (90, 60)))
     assert (np.asarray(album.annotated(Image.new("RGB", (90, 60)), nobody, 0.0)) == album.COLOURS[False]).all(2).any()
 
 
@@ -198,30 +200,30 @@ def test_a_model_of_drawn_faces_is_refused(tmp_path, model):
     models.save(model, tmp_path / "unknown.safetensors")
     for name in ("drawn", "unknown"):
         with pytest.raises(ValueError, match="doesn't say that it learnt from photographs"):
-            photos.load(tmp_path / f"{name}.safetensors", 0.8)
+            detection.load(tmp_path / f"{name}.safetensors", 0.8)
 
 
 def test_the_threshold_travels_with_a_model_or_lies_beside_it(tmp_path, model):
-    _, sure = photos.load(predict.given_away(), 0.8)
+    _, sure = detection.load(predict.given_away(), 0.8)
     assert sure["accuracy"] == 0.8 and sure["right"] >= 0.8 and 0 < sure["coverage"] < 1
-    assert f"{sure['threshold']:.2f} on" in photos.told(sure) and photos.least(sure) == sure["threshold"]
+    assert f"{sure['threshold']:.2f} on" in detection.told(sure) and detection.least(sure) == sure["threshold"]
     told = {name: value for name, value in model.card["metrics"].items() if name != "sureness"}
     models.save(model, tmp_path / "m.safetensors", metrics=told)
-    assert photos.load(tmp_path / "m.safetensors", 0.8)[1] is None and photos.least(None) == 0
+    assert detection.load(tmp_path / "m.safetensors", 0.8)[1] is None and detection.least(None) == 0
     probs = np.full((100, 7), 0.1, np.float32)
     probs[:, 0], labels = np.where(np.arange(100) < 60, 0.4, 0.3), np.where(np.arange(100) < 50, 0, 1)
     split = np.where(np.arange(100) < 90, "val", "test")
     results.write_predictions(tmp_path / "predictions.npz", names=split, labels=labels, split=split, probs=probs)
-    sure = photos.load(tmp_path / "m.safetensors", 0.8)[1]
+    sure = detection.load(tmp_path / "m.safetensors", 0.8)[1]
     assert sure["threshold"] == pytest.approx(0.4) and sure["coverage"] == round(60 / 90, 4)
     with pytest.raises(ValueError, match=r"between 0.5 and 0.99, not at 1.5"):
-        photos.load(tmp_path / "m.safetensors", 1.5)
+        detection.load(tmp_path / "m.safetensors", 1.5)
 
 
 def test_faces_pasted_into_photographs_are_found_in_their_frame(model):
     """scikit-image's small faces stand for FER-2013's."""
     sheet, places = album.sheet()
-    images = torch.from_numpy(np.stack([photos.cut(sheet, place) for place in places[:40]]))
+    images = torch.from_numpy(np.stack([detection.cut(sheet, place) for place in places[:40]]))
     people = Faces(images, torch.full((40,), 4), np.full(40, "val"), np.arange(40).astype(str))
     found = framing.measure(model, people, count=30, log=lambda line: None)
     assert (

@@ -12,8 +12,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fer_helpers import execution, paths, pipeline, receipts
-from fer_helpers.environment import UserError
+from fer_helpers import paths
+from fer_helpers.errors import UserError
+from fer_helpers.workbook import execution, pipeline, receipts
 
 PARAMETERS = 'data: str = "auto"\nbudget: str = "auto"\nout_root: str = "outputs"\nseed: int = 0\ncluster: str = ""\n'
 START = "from pathlib import Path\nout = Path(out_root) / stage\nout.mkdir(parents=True, exist_ok=True)"

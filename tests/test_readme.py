@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_helpers import paths, readme, run
+from fer_helpers import paths, run
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.publishing import readme
 
 TEXT = (paths.ROOT / "README.md").read_text()
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fer_helpers import environment, paths, rehearsal
-from fer_helpers.environment import ROOT, UserError
+from fer_helpers import paths
+from fer_helpers.errors import UserError
+from fer_helpers.workbook import environment
+from fer_helpers.workbook.environment import ROOT
+from tests.rehearsal import rehearsal
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import augment, cleaning, models, paths, readme, recipe, report, results, scoring, synthetic
+from fer_helpers import augment, models, paths, results, settings
+from fer_helpers import metrics as scoring
+from fer_helpers.cleaning import manifest as manifests
+from fer_helpers.data import synthetic
+from fer_helpers.publishing import readme, report
 
 SMALL = Path("03_baseline_cnn/small_cnn/small_cnn.safetensors")
 
@@ -40,9 +44,9 @@ def kept(tmp_path, monkeypatch):
             paths.write_json(out / stage / "receipt.json", {"seconds": 10})
             (out / stage / "copies.png").write_text("faces of people")
             paths.write_json(out / stage / f"{stage}.ipynb", {"metadata": {}, "cells": []})
-        table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=cleaning.COLUMNS)
+        table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=manifests.COLUMNS)
         paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
-        card["cleaned"] = {"manifest": cleaning.digest(table)}
+        card["cleaned"] = {"manifest": manifests.digest(table)}
         paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card, "label_agreement": {"agreement": 0.91}})
         (out / "test_openings.csv").write_text("when,model\n2026-02-02,new\n")
         (out / SMALL).parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +138,7 @@ def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, ca
     for name, image in zip(people.names, people.images.numpy(), strict=True):
         (tmp_path / "fer2013" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "fer2013" / name)
-    manifest = cleaning.build(people)[0]
+    manifest = manifests.build(people)[0]
     removed = manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(tmp_path / "removed.csv", removed)
     monkeypatch.chdir(tmp_path)
@@ -148,12 +152,12 @@ def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, ca
 
 
 def test_a_training_can_be_repeated_from_what_was_stored():
-    cfg, change = recipe.TrainConfig(epochs=3, optimiser="sgd", averaging=0.9), augment.Augment(degrees=3)
+    cfg, change = settings.TrainConfig(epochs=3, optimiser="sgd", averaging=0.9), augment.Augment(degrees=3)
     stored = json.loads(json.dumps(results.settings(cfg, change, dropout=0.5)))
     assert results.recipe_of(stored) == (cfg, change)
     assert results.recipe_of(results.settings(cfg)) == (cfg, None)
     older = {name: value for name, value in stored.items() if name != "averaging"}
-    assert results.recipe_of(older)[0] == recipe.TrainConfig(epochs=3, optimiser="sgd"), "a setting that came later"
+    assert results.recipe_of(older)[0] == settings.TrainConfig(epochs=3, optimiser="sgd"), "a setting that came later"
 
 
 def trained(root, stage, key="faces", kind="fer2013", **more):

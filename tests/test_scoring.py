@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn import metrics
+from sklearn import metrics as sklearn_metrics
 
-from fer_helpers import calibration, scoring
+from fer_helpers import calibration, metrics
 from fer_helpers.faces import Faces
 
 
@@ -19,13 +19,13 @@ def certain(guess, sure=0.94):
 def test_scores_by_hand():
     labels = np.array([0, 0, 1, 3, 3, 3, 3, 6])
     guess = np.array([0, 1, 1, 3, 3, 3, 0, 6])
-    made = scoring.scores(certain(guess), labels)
+    made = metrics.scores(certain(guess), labels)
     assert made["n"] == 8 and made["accuracy"] == 0.75
     assert made["loss"] == pytest.approx((6 * -np.log(0.94) + 2 * -np.log(0.01)) / 8, abs=1e-4)
     assert made["balanced_accuracy"] == pytest.approx((0.5 + 1 + 0.75 + 1) / 4, abs=1e-4)
     there = [0, 1, 3, 6]  # emotions without a face count in no mean
-    assert made["macro_f1"] == pytest.approx(metrics.f1_score(labels, guess, labels=there, average="macro"), abs=1e-4)
-    assert made["weighted_f1"] == pytest.approx(metrics.f1_score(labels, guess, average="weighted"), abs=1e-4)
+    assert made["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, guess, labels=there, average="macro"), abs=1e-4)
+    assert made["weighted_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, guess, average="weighted"), abs=1e-4)
     assert made["ece"] == pytest.approx(0.94 - 0.75, abs=1e-4)
     assert made["per_class"]["happy"] == {"precision": 1.0, "recall": 0.75, "f1": 0.8571, "n": 4}
     assert made["per_class"]["sad"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0}
@@ -34,13 +34,13 @@ def test_scores_by_hand():
 def test_interval_is_the_bootstraps():
     right, count = 2200, 3589
     drawn = np.random.default_rng(0).binomial(count, right / count, 200_000) / count
-    assert scoring.accuracy_interval(right, count) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=5e-4)
-    assert scoring.accuracy_interval(0, 10) == [0.0, 0.0] and scoring.accuracy_interval(10, 10) == [1.0, 1.0]
+    assert metrics.accuracy_interval(right, count) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=5e-4)
+    assert metrics.accuracy_interval(0, 10) == [0.0, 0.0] and metrics.accuracy_interval(10, 10) == [1.0, 1.0]
 
 
 def test_an_empty_part_is_refused():
     with pytest.raises(ValueError, match="no face to score"):
-        scoring.scores(np.zeros((0, 7)), np.zeros(0, dtype=int))
+        metrics.scores(np.zeros((0, 7)), np.zeros(0, dtype=int))
 
 
 def test_parts_choose_the_right_faces():
@@ -49,7 +49,7 @@ def test_parts_choose_the_right_faces():
     split = np.array(["val", "test", "test", "test"])
     people = Faces(torch.zeros(4, 48, 48), torch.tensor([0, 1, 2, 3]), split, split, {"official_split": True})
     probs, copied = certain([0, 1, 2, 0]), np.array([True, True, False, False])
-    made = scoring.parts(people, probs, copied)
+    made = metrics.parts(people, probs, copied)
     assert {name: (part["n"], part["accuracy"]) for name, part in made.items()} == {
         "val": (1, 1.0),
         "test": (3, 0.6667),
@@ -57,48 +57,48 @@ def test_parts_choose_the_right_faces():
         "test_without_copies": (2, 0.5),
     }
     final = split == "test"
-    alone = scoring.parts(people.select(final), probs[final], copied[final])
+    alone = metrics.parts(people.select(final), probs[final], copied[final])
     assert alone["val"] is None and alone["test_7178"] is None and alone["test"]["n"] == final.sum(), (
         "val was learnt from"
     )
     people.source["official_split"] = False
-    assert scoring.parts(people, probs, copied)["test_7178"] is None
+    assert metrics.parts(people, probs, copied)["test_7178"] is None
 
 
 def test_most_confused_ignores_the_diagonal():
     matrix = np.diag([10] * 7)
     matrix[2, 6], matrix[0, 5] = 5, 2
-    (first, second, *_) = scoring.most_confused(matrix)
+    (first, second, *_) = metrics.most_confused(matrix)
     assert first == ("fear", "surprise", pytest.approx(5 / 15)) and second[:2] == ("angry", "sad")
 
 
 def test_mcnemar_and_paired_difference():
     a = np.array([True] * 60 + [False] * 40)
     b = np.array([True] * 45 + [False] * 15 + [True] * 5 + [False] * 35)
-    assert scoring.mcnemar(a, b) == pytest.approx(stats.binomtest(15, 20).pvalue)
-    made = scoring.paired_difference(a, b)
+    assert metrics.mcnemar(a, b) == pytest.approx(stats.binomtest(15, 20).pvalue)
+    made = metrics.paired_difference(a, b)
     assert made["difference"] == 0.1 and made["verdict"] == "a better"
     assert made["ci95"] == pytest.approx([0.02, 0.18], abs=0.011)
-    assert scoring.paired_difference(b, a)["verdict"] == "b better"
-    assert scoring.paired_difference(a, a)["verdict"] == "not decided" and scoring.mcnemar(a, a) == 1.0
+    assert metrics.paired_difference(b, a)["verdict"] == "b better"
+    assert metrics.paired_difference(a, a)["verdict"] == "not decided" and metrics.mcnemar(a, a) == 1.0
 
 
 def test_crossed_is_exact_where_nothing_varies():
     values, part = np.ones((3, 8)), np.arange(8) < 3
-    made = scoring.crossed(values, part)
+    made = metrics.crossed(values, part)
     assert made == {"mean": 1.0, "ci95": [1.0, 1.0], "each": [1.0, 1.0, 1.0], "verdict": "above zero"}
     values[:, :3] = -0.5
-    made = scoring.crossed(values, part, ~part)
+    made = metrics.crossed(values, part, ~part)
     assert made["mean"] == -1.5 and made["ci95"] == [-1.5, -1.5] and made["verdict"] == "below zero"
-    assert scoring.crossed(0 * values, part)["verdict"] == "not decided"
-    assert scoring.points(made) == (-150, -150, -150, -150, -150, -150)
+    assert metrics.crossed(0 * values, part)["verdict"] == "not decided"
+    assert metrics.points(made) == (-150, -150, -150, -150, -150, -150)
     with pytest.raises(ValueError, match="no face"):
-        scoring.crossed(values, part, np.zeros(8, bool))
+        metrics.crossed(values, part, np.zeros(8, bool))
 
 
 def test_a_shared_error_decides_less():
     gain = np.random.default_rng(3).normal(0.1, 1, (1, 500))
-    alone, among = (scoring.crossed(gain - gain.mean() + 0.1, np.full(500, True), among=k) for k in (1, 20))
+    alone, among = (metrics.crossed(gain - gain.mean() + 0.1, np.full(500, True), among=k) for k in (1, 20))
     assert alone["verdict"] == among["verdict"] == "above zero" and "verdict_shared" not in alone
     assert among["verdict_shared"] == "not decided" and among["ci95"] == alone["ci95"]
 
@@ -106,15 +106,15 @@ def test_a_shared_error_decides_less():
 def test_crossed_is_the_bootstrap_of_faces_or_of_seeds_where_the_other_does_not_vary():
     gain = np.random.default_rng(0).integers(-1, 2, 2000)
     alike = np.tile(gain, (3, 1))  # every seed is right on the same faces
-    made = scoring.crossed(alike, np.full(2000, True))
+    made = metrics.crossed(alike, np.full(2000, True))
     wide = 1.96 * gain.std() / np.sqrt(2000)
     assert made["mean"] == pytest.approx(gain.mean(), abs=1e-4) and made["each"] == [made["mean"]] * 3
     assert made["ci95"] == pytest.approx([gain.mean() - wide, gain.mean() + wide], abs=0.1 * wide)
-    paired = scoring.crossed(alike, np.full(2000, True), together=np.arange(2000) // 4)  # drawn four by four
+    paired = metrics.crossed(alike, np.full(2000, True), together=np.arange(2000) // 4)  # drawn four by four
     assert np.diff(paired["ci95"]) == pytest.approx(2 * wide, rel=0.2)
-    same = scoring.crossed(np.repeat(alike, 4, axis=1), np.full(8000, True), together=np.arange(8000) // 4)
+    same = metrics.crossed(np.repeat(alike, 4, axis=1), np.full(8000, True), together=np.arange(8000) // 4)
     assert np.diff(same["ci95"]) == pytest.approx(2 * wide, rel=0.1), "four copies of a face are one face"
-    seeds = scoring.crossed(np.tile([[0.0], [0.1], [0.2]], (1, 50)), np.full(50, True))
+    seeds = metrics.crossed(np.tile([[0.0], [0.1], [0.2]], (1, 50)), np.full(50, True))
     assert seeds["mean"] == 0.1 and seeds["ci95"] == [0.0, 0.2], "two lots among 3 seeds are one seed in 1 of 9 each"
 
 
@@ -123,7 +123,7 @@ def test_crossed_shows_the_seeds_whole_variance():
     rng, drawn, real = np.random.default_rng(0), [], []
     for _ in range(200):
         seeds = rng.normal(0, 1, (5, 1))
-        low, high = scoring.crossed(np.tile(seeds, (1, 3)), np.full(3, True), resamples=500)["ci95"]
+        low, high = metrics.crossed(np.tile(seeds, (1, 3)), np.full(3, True), resamples=500)["ci95"]
         drawn.append(((high - low) / 3.92) ** 2)
         real.append(seeds.var(ddof=1) / 5)
     assert np.mean(drawn) == pytest.approx(np.mean(real), rel=0.12)
@@ -136,7 +136,7 @@ def test_crossed_covers_a_planted_difference():
         rng = np.random.default_rng(trial)
         luck, ease = rng.normal(0, 0.03, (4, 2)), rng.normal(0, 0.3, (1, 600))  # a seed has other luck with each part
         values = rng.normal(0.05, 0.5, (4, 600)) + luck[:, part.astype(int)] + ease + 0.2 * part
-        low, high = scoring.crossed(values, part, ~part, seed=trial, resamples=400)["ci95"]
+        low, high = metrics.crossed(values, part, ~part, seed=trial, resamples=400)["ci95"]
         held += low <= 0.2 <= high
         zero += low <= 0 <= high
     assert held >= 52 and zero <= 6
@@ -146,12 +146,12 @@ def test_measures_are_those_of_scores():
     rng = np.random.default_rng(0)
     labels = rng.choice([0, 1, 3, 4, 6], 200)  # two emotions have no face
     probs = certain(np.where(rng.random(200) < 0.5, labels, rng.integers(0, 7, 200)))
-    made, known = scoring.measures(scoring.confusion(probs, labels)), scoring.scores(probs, labels)
+    made, known = metrics.measures(metrics.confusion(probs, labels)), metrics.scores(probs, labels)
     for name in ("accuracy", "macro_f1", "balanced_accuracy"):
         assert made[name] == pytest.approx(known[name], abs=1e-4)
     assert made["recall_happy"] == pytest.approx(known["per_class"]["happy"]["recall"], abs=1e-4)
     assert np.isnan(made["recall_fear"])
-    stacked = scoring.measures(np.stack([np.eye(7), np.ones((7, 7))]))
+    stacked = metrics.measures(np.stack([np.eye(7), np.ones((7, 7))]))
     assert stacked["macro_f1"] == pytest.approx([1, 1 / 7]) and stacked["recall_sad"] == pytest.approx([1, 1 / 7])
 
 
@@ -167,7 +167,7 @@ def test_crossed_measures_by_every_resample():
 
     every = np.array([[gain(seed, list(faces)) for seed in (0, 1)] for faces in itertools.product(range(4), repeat=4)])
     truth = every.ravel()
-    made = scoring.crossed_measures(guesses, labels, others, among=5, resamples=40_000)["macro_f1"]
+    made = metrics.crossed_measures(guesses, labels, others, among=5, resamples=40_000)["macro_f1"]
     real = [gain(seed, [0, 1, 2, 3]) for seed in (0, 1)]
     assert made["each"] == pytest.approx(real, abs=1e-4) and made["mean"] == pytest.approx(np.mean(real), abs=1e-4)
     ends = dict(zip((0.025, 0.975, 0.005, 0.995), made["ci95"] + made["ci_shared"], strict=True))
@@ -179,21 +179,21 @@ def test_crossed_measures_agree_with_crossed_on_accuracy():
     rng = np.random.default_rng(1)
     labels, together = rng.integers(0, 7, 900), np.arange(900) // 3
     guesses, others = (np.where(rng.random((3, 900)) < share, labels, (labels + 1) % 7) for share in (0.6, 0.5))
-    made = scoring.crossed_measures(guesses, labels, others, together=together)
+    made = metrics.crossed_measures(guesses, labels, others, together=together)
     gain = (guesses == labels).astype(int) - (others == labels)
-    known = scoring.crossed(gain, np.full(900, True), together=together, resamples=10_000)
+    known = metrics.crossed(gain, np.full(900, True), together=together, resamples=10_000)
     assert made["accuracy"]["mean"] == known["mean"] and made["accuracy"]["each"] == known["each"]
     assert made["accuracy"]["ci95"] == pytest.approx(known["ci95"], abs=0.004)
-    found = [(name, each["verdict"]) for name, each in scoring.crossed_measures(guesses, labels, guesses).items()]
+    found = [(name, each["verdict"]) for name, each in metrics.crossed_measures(guesses, labels, guesses).items()]
     assert len(found) == 10 and {verdict for _, verdict in found} == {"not decided"}
-    alone = scoring.crossed_measures(guesses, labels)["accuracy"]
+    alone = metrics.crossed_measures(guesses, labels)["accuracy"]
     assert alone["mean"] == pytest.approx((guesses == labels).mean(), abs=1e-4) and alone["verdict"] == "above zero"
     assert alone["ci_shared"] == alone["ci95"], "one comparison shares with none"
 
 
 def test_crossed_measures_leave_out_an_emotion_without_a_face():
     labels = np.array([0, 0, 3, 3])
-    made = scoring.crossed_measures(labels[None], labels)
+    made = metrics.crossed_measures(labels[None], labels)
     assert {name for name in made if name.startswith("recall")} == {"recall_angry", "recall_happy"}
     assert all(each["mean"] == 1 and each["ci95"] == [1, 1] for each in made.values())
 

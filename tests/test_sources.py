@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_helpers import kaggle as kaggle_room
-from fer_helpers import layouts, paths, sources, synthetic
+from fer_helpers import paths
+from fer_helpers.data import kaggle as kaggle_room
+from fer_helpers.data import layouts, sources, synthetic
 from fer_helpers.faces import EMOTIONS, SPLITS, pixel_sha256
 
 SAID = {"train": ["Training"] * 6, "test": ["PublicTest", "PrivateTest"] * 2}

@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, clusters, recipe, runs, studies, training
+from fer_helpers import augment, settings, training
 from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.studies import cluster as clusters
+from fer_helpers.studies import run as runs
+from fer_helpers.studies import study as studies
 
 STAGE = "06_price_of_leakage"
-CFG = recipe.TrainConfig(epochs=2, batch_size=16, keep="last", precision="float32")
+CFG = settings.TrainConfig(epochs=2, batch_size=16, keep="last", precision="float32")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_helpers import synthetic
+from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS
 
 KINDS = {"exact", "exact_val", "exact_test", "jpeg", "brightness", "shift", "mirrored", "conflict", "blank"}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fer_helpers import augment, checkpoints, machine, models, paths, recipe, training
+from fer_helpers import augment, checkpoints, devices, models, paths, settings, training
 from fer_helpers.faces import Faces, Preprocess, batches
 
 
@@ -35,7 +35,7 @@ def sets():
     return stripes(210, "train"), stripes(70, "val", seed=1)
 
 
-CFG = recipe.TrainConfig(epochs=3, batch_size=32, peak_lr=2e-3, precision="float32")
+CFG = settings.TrainConfig(epochs=3, batch_size=32, peak_lr=2e-3, precision="float32")
 CHANGE = augment.Augment(flip=0, degrees=3, shift=0.02, scale=0)
 
 
@@ -159,61 +159,61 @@ def test_a_loss_that_is_no_number_ends_with_advice(sets):
 
 def test_loss_weights():
     counts = np.array([10, 0, 40, 50, 0, 0, 0])
-    assert recipe.loss_weights(counts, 0.0).tolist() == pytest.approx([1, 0, 1, 1, 0, 0, 0])
-    weights = recipe.loss_weights(counts, 1.0).numpy()
+    assert settings.loss_weights(counts, 0.0).tolist() == pytest.approx([1, 0, 1, 1, 0, 0, 0])
+    weights = settings.loss_weights(counts, 1.0).numpy()
     assert (weights * counts)[[0, 2, 3]] == pytest.approx([100 / 3] * 3, rel=1e-5)
 
 
 def test_devices_and_budgets_are_checked():
     with pytest.raises(ValueError, match="choose auto, smoke, quick, full"):
-        machine.pick_budget("fast")
+        devices.pick_budget("fast")
     with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
-        machine.pick_device("gpu")
-    assert machine.pick_budget("auto", torch.device("cpu")) == "quick"
-    assert machine.pick_budget("auto", torch.device("cuda")) == "full"
+        devices.pick_device("gpu")
+    assert devices.pick_budget("auto", torch.device("cpu")) == "quick"
+    assert devices.pick_budget("auto", torch.device("cuda")) == "full"
 
 
 def test_timing_the_precision_leaves_model_and_random_state_alone(sets):
     model = models.build("baseline")
     before, state = [p.clone() for p in model.parameters()], torch.get_rng_state()
     people = sets[0]
-    assert machine.pick_precision("auto", model, people.images[:32], people.labels[:32]) in ("float32", "bfloat16")
+    assert devices.pick_precision("auto", model, people.images[:32], people.labels[:32]) in ("float32", "bfloat16")
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert torch.equal(state, torch.get_rng_state()) and all(p.grad is None for p in model.parameters())
 
 
 def test_earlier_stages_learn_at_lower_rates():
     model = models.build("transfer")
-    optimiser = recipe.make_optimiser(model, recipe.TrainConfig(peak_lr=1.0, depth_decay=0.5))
+    optimiser = settings.make_optimiser(model, settings.TrainConfig(peak_lr=1.0, depth_decay=0.5))
     rates = [group["lr"] for group in optimiser.param_groups]
     assert rates == [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
     assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters()))
-    recipe.make_schedule(optimiser, recipe.TrainConfig(epochs=10), 10)
+    settings.make_schedule(optimiser, settings.TrainConfig(epochs=10), 10)
     begun = [group["lr"] for group in optimiser.param_groups]
     assert [rate / begun[-1] for rate in begun] == pytest.approx(rates), "the schedule keeps the proportions"
-    only = recipe.make_optimiser(model.open(1), recipe.TrainConfig(peak_lr=1.0, depth_decay=0.5))
+    only = settings.make_optimiser(model.open(1), settings.TrainConfig(peak_lr=1.0, depth_decay=0.5))
     assert [group["lr"] for group in only.param_groups] == [0.5, 1]
     with pytest.raises(ValueError, match="needs a network with a list of stages"):
-        recipe.make_optimiser(models.build("small_cnn"), recipe.TrainConfig(depth_decay=0.5))
+        settings.make_optimiser(models.build("small_cnn"), settings.TrainConfig(depth_decay=0.5))
 
 
 def test_the_first_epochs_may_see_smaller_faces(sets):
     """Two of four epochs at 32×32, two thirds of the side; val is always scored at 48×48."""
     sides, model = [], models.build("small_cnn")
     model.register_forward_pre_hook(lambda module, given: sides.append((module.training, given[0].shape[-1])))
-    cfg = recipe.TrainConfig(epochs=4, batch_size=512, small_share=0.5, precision="float32")
+    cfg = settings.TrainConfig(epochs=4, batch_size=512, small_share=0.5, precision="float32")
     training.fit(model, *sets, cfg, log=lambda line: None)
     assert [side for learning, side in sides if learning] == [32, 32, 48, 48]
     assert {side for learning, side in sides if not learning} == {48}
     faces = torch.rand(2, 1, 48, 48)
-    assert recipe.sized(faces, recipe.TrainConfig(), 0) is faces
-    assert (recipe.sized(torch.ones(2, 1, 48, 48), cfg, 1) - 1).abs().max() < 1e-6
+    assert settings.sized(faces, settings.TrainConfig(), 0) is faces
+    assert (settings.sized(torch.ones(2, 1, 48, 48), cfg, 1) - 1).abs().max() < 1e-6
 
 
 def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
     layer = torch.nn.Linear(1, 1, bias=False)
-    averaged = recipe.make_average(layer, 0.9)
-    assert recipe.make_average(layer, 0.0) is None
+    averaged = settings.make_average(layer, 0.9)
+    assert settings.make_average(layer, 0.0) is None
     expected = None
     for step in range(60):
         layer.weight.data.fill_(float(step))
@@ -238,9 +238,9 @@ def test_the_average_goes_on_after_an_interruption(sets, tmp_path):
 def test_mixup_blends_faces_and_labels_by_the_same_share():
     faces = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
     labels = torch.arange(4)
-    assert recipe.mixed(faces, labels, 0.0)[0] is faces and recipe.mixed(faces, labels, 0.0)[1] is labels
+    assert settings.mixed(faces, labels, 0.0)[0] is faces and settings.mixed(faces, labels, 0.0)[1] is labels
     torch.manual_seed(0)
-    blended, shares = recipe.mixed(faces, labels, 1.0)
+    blended, shares = settings.mixed(faces, labels, 1.0)
     assert torch.allclose(shares.sum(dim=1), torch.ones(4))
     for row in range(4):
         share = shares[row, row].item()
@@ -268,12 +268,12 @@ def test_a_teacher_answers_for_its_share_of_what_is_learnt():
         torch.tensor([0, 6]),
         Says(*torch.tensor([2.0] * 2 + [1.0] * 5).log()),
     )
-    targets = recipe.taught(teacher, faces, labels, 0.9)
+    targets = settings.taught(teacher, faces, labels, 0.9)
     known = torch.tensor([[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.2]])
     expected = torch.tensor([[2, 2, 1, 1, 1, 1, 1]] * 2) / 9 * 0.9 + torch.eye(7)[labels] * 0.1
     assert torch.allclose(targets, expected) and torch.allclose(targets, known, atol=1e-6)
-    assert torch.allclose(recipe.taught(teacher, faces, torch.eye(7)[labels], 0.9), expected), "blended labels alike"
-    assert not targets.requires_grad and recipe.taught(None, faces, labels, 0.0) is labels
+    assert torch.allclose(settings.taught(teacher, faces, torch.eye(7)[labels], 0.9), expected), "blended labels alike"
+    assert not targets.requires_grad and settings.taught(None, faces, labels, 0.0) is labels
 
 
 def test_a_student_learns_what_its_teacher_says_of_the_same_changed_faces(sets):
@@ -302,7 +302,7 @@ def test_another_teacher_is_another_training(sets):
 
 def test_logit_adjustment_is_the_priors_log_in_the_loss_alone():
     counts, logits, labels = np.array([10, 0, 30, 60, 0, 0, 0]), torch.randn(5, 7), torch.tensor([0])
-    loss = recipe.make_loss(counts, replace(CFG, logit_adjustment=2.0))(logits, labels[:1].expand(5))
+    loss = settings.make_loss(counts, replace(CFG, logit_adjustment=2.0))(logits, labels[:1].expand(5))
     prior = torch.tensor([0.1, 0.01, 0.3, 0.6, 0.01, 0.01, 0.01]).log()
     assert loss == pytest.approx(F.cross_entropy(logits + 2 * prior, labels[:1].expand(5)).item(), rel=1e-5)
 
@@ -367,17 +367,17 @@ def test_an_epoch_never_waits_for_the_device(sets, monkeypatch):
 )
 def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tmp_path, monkeypatch, error, said):
     path, steps = tmp_path / "c.pt", iter(range(100))
-    mixed = recipe.mixed
+    mixed = settings.mixed
 
     def fail(*given):
         if next(steps) == 10:  # in the second of seven steps' epochs
             raise error
         return mixed(*given)
 
-    monkeypatch.setattr(recipe, "mixed", fail)
+    monkeypatch.setattr(settings, "mixed", fail)
     with pytest.raises(MemoryError, match=f"(?s)Memory ran out.*{said}"):
         train(sets, checkpoint=path)
-    monkeypatch.setattr(recipe, "mixed", mixed)
+    monkeypatch.setattr(settings, "mixed", mixed)
     _, fit, lines = train(sets, checkpoint=path)
     assert "going on after epoch 1" in lines[0] and len(fit.history) == 3
 
@@ -387,7 +387,7 @@ def test_memory_that_a_step_freed_is_used_again():
     code = (
         "import resource, torch; from fer_helpers import machine; count = lambda: resource.getrusage(0).ru_minflt\n"
         "for keep in (False, True):\n"
-        "    if keep: machine.keep_memory()\n"
+        "    if keep: devices.keep_memory()\n"
         "    for _ in range(3): torch.ones(10_000_000)\n"
         "    before = count()\n"
         "    for _ in range(9): torch.ones(10_000_000)\n"

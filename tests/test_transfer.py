@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fer_helpers import augment, models, recipe, synthetic, training, transfer
+from fer_helpers import augment, models, settings, training, transfer
+from fer_helpers.data import synthetic
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def opened(sets, count, **how):
     torch.manual_seed(0)
     model = models.build("transfer")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    cfg = recipe.TrainConfig(epochs=2, precision="float32")
+    cfg = settings.TrainConfig(epochs=2, precision="float32")
     return model, before, transfer.train_open(model, *sets, cfg, count, **QUIET | how)
 
 
@@ -81,7 +82,7 @@ def test_frozen_layers_stay_frozen_batch_norm_too(sets, count):
     model = models.build("transfer").open(count)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     training.fit(
-        model, train.select(range(64)), val, recipe.TrainConfig(epochs=1, precision="float32"), log=lambda line: None
+        model, train.select(range(64)), val, settings.TrainConfig(epochs=1, precision="float32"), log=lambda line: None
     )
     after = model.state_dict()
     frozen = [

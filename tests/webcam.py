@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fer_helpers import album, photos
+from fer_helpers.photos import album, detection
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 
 
 def film(path):
     """A film for Chromium's fake camera, 640×480, two seconds: the astronaut, moving from side to side."""
-    astronaut = photos.opened(album.carried()["astronaut.png"]).picture
+    astronaut = detection.opened(album.carried()["astronaut.png"]).picture
     with path.open("wb") as stream:
         stream.write(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n")
         for k in range(60):

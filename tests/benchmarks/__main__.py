@@ -10,7 +10,8 @@ import time
 
 import torch
 
-from fer_helpers import machine, paths, sources
+from fer_helpers import devices, paths
+from fer_helpers.data import sources
 
 SHORT = ("copies", "engine")
 NAMED = ("photos", "webcam", "accuracy", "with_copies", "cluster", "page", "start")  # only if asked for: PARAMS=photos
@@ -27,7 +28,7 @@ def main(data: str, out_root: str, *words: str) -> None:
         print(f"{name}: on {data}" + (", small: the numbers mean nothing" if small else ""))
         start = time.perf_counter()
         found = importlib.import_module(f"tests.benchmarks.{name}").measure(data, small, out_root)
-        card = machine.run_card(torch.device("cpu"), seconds=round(time.perf_counter() - start, 1))
+        card = devices.run_card(torch.device("cpu"), seconds=round(time.perf_counter() - start, 1))
         section = {"data": sources.load(data, log=lambda line: None).card(), "small": small, "run": card, **found}
         before = paths.read_json(path) if path.exists() else {}
         paths.write_json(path, dict(sorted({**before, name: section}.items())))

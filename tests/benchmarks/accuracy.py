@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from fer_helpers import cleaning, sources, studies
 from fer_helpers.augment import Augment
+from fer_helpers.cleaning import manifest as manifests
+from fer_helpers.data import sources
 from fer_helpers.faces import Faces
-from fer_helpers.recipe import TrainConfig
+from fer_helpers.settings import TrainConfig
+from fer_helpers.studies import study as studies
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> d
     people = sources.load(data, budget=budget, log=lambda line: None)
     learnt = people.split == "train"
     if not recipe.copies:
-        learnt = learnt & cleaning.read(people, out_root).keep.to_numpy()
+        learnt = learnt & manifests.read(people, out_root).keep.to_numpy()
     if small:
         learnt = learnt & (np.cumsum(learnt) <= 300)
     config = replace(recipe.config, epochs=1) if small else recipe.config

@@ -20,7 +20,11 @@ from pathlib import Path
 import numpy as np
 from distributed import Client
 
-from fer_helpers import clusters, paths, recipe, runs, sources, studies
+from fer_helpers import paths, settings
+from fer_helpers.data import sources
+from fer_helpers.studies import cluster as clusters
+from fer_helpers.studies import run as runs
+from fer_helpers.studies import study as studies
 
 RUNS, WORKERS, CALCULATED = 15, (1, 2), ((1, 15), (2, 15), (50, 15), (50, 150))
 KNOWN = paths.REFERENCE / "03_baseline_cnn" / "metrics.json"  # a real training: the baseline at `quick`, on 2 threads
@@ -31,7 +35,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     times, epochs, faces = (3, 1, 64) if small else (RUNS, 1, 2000)
     everyone = sources.load(data, log=lambda line: None)
     learnt = np.isin(np.arange(len(everyone)), np.flatnonzero(everyone.split == "train")[:faces])
-    cfg = recipe.TrainConfig(epochs=epochs, keep="last", precision="float32")
+    cfg = settings.TrainConfig(epochs=epochs, keep="last", precision="float32")
     arm = studies.Arm("short", learnt, cfg)
     start = time.perf_counter()
     runs.identity(replace(arm, learnt=everyone.split == "train"), 0, everyone)

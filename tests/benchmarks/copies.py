@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer_helpers import cleaning, copies, planting, sources, synthetic
+from fer_helpers.cleaning import duplicates
+from fer_helpers.cleaning import manifest as manifests
+from fer_helpers.cleaning import planted as planting
+from fer_helpers.data import sources, synthetic
 from tests.benchmarks.fresh import exponents, held_memory, measured, peak_memory
 
-CORRELATION = inspect.signature(copies.near_pairs).parameters["correlation"].default
+CORRELATION = inspect.signature(duplicates.near_pairs).parameters["correlation"].default
 
 
 def measure(data: str, small: bool, out_root: str) -> dict:
@@ -58,7 +61,7 @@ def drawn(count: str) -> dict:
 def built(people) -> dict:
     """One timed build, and the process's memory before and at its peak."""
     before = held_memory()
-    (manifest, pairs), seconds = timed(cleaning.build, people)
+    (manifest, pairs), seconds = timed(manifests.build, people)
     found = {
         "images": len(people),
         "seconds": seconds,
@@ -71,8 +74,8 @@ def built(people) -> dict:
 def beside(data: str, count: str) -> dict:
     """Both methods on the same images: the data's distinct ones, and `count` copies of each kind that must be found."""
     images = sources.load(data, log=lambda line: None).images.numpy()
-    images = images[np.sort(np.unique(cleaning.pixel_sha256(images), return_index=True)[1])]
-    images = images[~copies.is_flat(images)]
+    images = images[np.sort(np.unique(manifests.pixel_sha256(images), return_index=True)[1])]
+    images = images[~duplicates.is_flat(images)]
     tries = planting.meant()
     planted, original, which = planting.plant(images, tries, count=int(count))
     together = np.concatenate([images, planted])
@@ -83,14 +86,14 @@ def beside(data: str, count: str) -> dict:
         missed = {f"{kind} {much:g}": lost.count((kind, much)) for kind, much in dict.fromkeys(lost)}
         return {"pairs": len(pairs), "planted_missed": len(lost), "missed": missed}
 
-    (table, _), seconds = timed(copies.near_pairs, together)
+    (table, _), seconds = timed(duplicates.near_pairs, together)
     copied = table.loc[table["copy"], ["i", "j"]].to_numpy()
     told = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(copied)}}
     try:
         pairs, seconds = hashed(together)
     except ImportError:
         return told | {"imagededup": "not measured: not installed"}
-    refused = int((copies.likeness(together, pairs) <= CORRELATION).sum())
+    refused = int((duplicates.likeness(together, pairs) <= CORRELATION).sum())
     unseen = len({tuple(pair) for pair in copied.tolist()} - {tuple(pair) for pair in pairs.tolist()})
     return told | {
         "imagededup": seconds | marked(pairs) | {"pairs_refused_by_pixels": refused, "of_ours_missed": unseen}

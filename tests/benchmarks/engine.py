@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_helpers import sources
+from fer_helpers.data import sources
 from tests.benchmarks import usual
 from tests.benchmarks.fresh import exponents, held_memory, measured, peak_memory
 

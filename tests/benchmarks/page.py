@@ -6,7 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from fer_helpers import page, paths
+from fer_helpers import paths
+from fer_helpers.publishing import page
 from tests import pages
 
 WINDOWS = {"desk": (1280, 900), "phone": (390, 844)}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_helpers import album, demo, photos, predict
+from fer_helpers import predict
+from fer_helpers.photos import album, detection, webapp
 from tests.benchmarks import fresh
 
 SIZES = {"0.3 megapixels": (640, 480), "2 megapixels": (1632, 1224), "12 megapixels": (4000, 3000)}
@@ -16,22 +17,22 @@ SIZES = {"0.3 megapixels": (640, 480), "2 megapixels": (1632, 1224), "12 megapix
 
 def measure(data: str, small: bool, out_root: str) -> dict:
     """Medians of several turns. `live`: from a webcam's picture to the page's text, without browser and network."""
-    model, sure = photos.load(predict.given_away(), 0.8)
+    model, sure = detection.load(predict.given_away(), 0.8)
     astronaut, cut = known()
     scene = astronaut.crop((0, 0, 512, 384))
     turns = 2 if small else 15
     found = {"model": predict.given_away().stem}
     crops = np.repeat(cut[None], 64 if small else 512, axis=0)
-    found["faces_a_second"] = round(len(crops) / _seconds(lambda: photos.answers(model, crops), turns))
+    found["faces_a_second"] = round(len(crops) / _seconds(lambda: detection.answers(model, crops), turns))
     found["live_a_second"] = round(
-        1 / _seconds(_live(demo.quick(model), scene.resize((640, 480)), photos.least(sure)), turns), 1
+        1 / _seconds(_live(webapp.quick(model), scene.resize((640, 480)), detection.least(sure)), turns), 1
     )
     found["photographs_a_second"], found["memory_mb"] = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, size in SIZES.items():
             file = Path(folder) / "photo.jpg"
             scene.resize(size).save(file, quality=90)
-            seconds = _seconds(lambda file=file: photos.look(model, photos.opened(file).picture), turns)
+            seconds = _seconds(lambda file=file: detection.look(model, detection.opened(file).picture), turns)
             found["photographs_a_second"][name] = round(1 / seconds, 1)
         for form in ("jpg", "png"):
             file = Path(folder) / f"large.{form}"
@@ -42,14 +43,14 @@ def measure(data: str, small: bool, out_root: str) -> dict:
 
 def known() -> tuple:
     """A photograph that scikit-image carries, and the largest face in it, cut out: (48, 48) uint8."""
-    astronaut = photos.opened(album.carried()["astronaut.png"]).picture
-    return astronaut, photos.cut(astronaut, max(photos.find(astronaut), key=lambda box: box.side))
+    astronaut = detection.opened(album.carried()["astronaut.png"]).picture
+    return astronaut, detection.cut(astronaut, max(detection.find(astronaut), key=lambda box: box.side))
 
 
 def _live(model, picture, least):
     def answer():
-        faces = photos.look(model, picture, demo.SMALLEST)
-        demo.shown(photos.Photo(picture, 1.0, ""), faces, least)
+        faces = detection.look(model, picture, webapp.SMALLEST)
+        webapp.shown(detection.Photo(picture, 1.0, ""), faces, least)
 
     return answer
 
@@ -67,7 +68,7 @@ def _seconds(work, turns: int) -> float:
 def _memory(file: str) -> float | None:
     """How far opening a picture lifts the most memory that this process has held, in MB; None where nobody tells."""
     before = fresh.peak_memory()
-    photos.opened(file)
+    detection.opened(file)
     return None if before is None else fresh.peak_memory() - before
 
 

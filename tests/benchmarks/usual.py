@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
-from fer_helpers import augment, machine, models, networks, recipe, training
+from fer_helpers import augment, devices, models, networks, settings, training
 from fer_helpers.faces import EMOTIONS, SIDE, Faces, Preprocess
 
-CONFIG = recipe.TrainConfig(epochs=1, peak_lr=0.002, weight_decay=0.01)  # notebook 03's, except for the epochs
+CONFIG = settings.TrainConfig(epochs=1, peak_lr=0.002, weight_decay=0.01)  # notebook 03's, except for the epochs
 CPU = torch.device("cpu")
 
 
@@ -144,7 +144,7 @@ def rate(
     total = right = seen = 0
     model.train()
     for k, (faces, labels) in enumerate(loader, 1):
-        with machine.numbers(precision, CPU):
+        with devices.numbers(precision, CPU):
             logits = model(faces.contiguous(memory_format=layout))
             loss = loss_of(logits, labels)
         optimiser.zero_grad()
@@ -175,7 +175,7 @@ def fit_rate(network: str, warm: Faces, people: Faces, precision: str) -> float:
 def picked(network: str, people: Faces) -> str:
     """The precision that fit picks for a network here."""
     model = build(network).to(memory_format=torch.channels_last)
-    return machine.pick_precision("auto", model, people.images[: CONFIG.batch_size], people.labels[: CONFIG.batch_size])
+    return devices.pick_precision("auto", model, people.images[: CONFIG.batch_size], people.labels[: CONFIG.batch_size])
 
 
 LOOPS = {"ours": ours, "cached_rival": cached_rival, "usual_loop": usual_loop}

@@ -6,7 +6,8 @@ Needs what `make demo` installs, Playwright and Chromium: .venv/demo/bin/python 
 import tempfile
 from pathlib import Path
 
-from fer_helpers import demo, photos, predict
+from fer_helpers import predict
+from fer_helpers.photos import detection, webapp
 from tests import webcam
 
 COUNT = """() => {
@@ -21,8 +22,8 @@ COUNT = """() => {
 
 def measure(data: str, small: bool, out_root: str) -> dict:
     """`answered_a_second`: pictures that differ from the one before, counted in the browser's page."""
-    model, sure = photos.load(predict.given_away(), 0.8)
-    made, address = demo.serve(model, photos.least(sure), block=False, browser=False)
+    model, sure = detection.load(predict.given_away(), 0.8)
+    made, address = webapp.serve(model, detection.least(sure), block=False, browser=False)
     seconds = 3 if small else 30
     with tempfile.TemporaryDirectory() as folder, webcam.opened(address, webcam.film(Path(folder) / "c.y4m")) as page:
         webcam.begin(page)
@@ -32,5 +33,5 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     made.close()
     span = (shown[-1] - shown[0]) / 1000
     rate = round((len(shown) - 1) / span, 1)
-    asked = {"model": predict.given_away().stem, "asked": demo.A_SECOND}
+    asked = {"model": predict.given_away().stem, "asked": webapp.A_SECOND}
     return {"answered_a_second": rate, "seconds": round(span, 1), **asked}

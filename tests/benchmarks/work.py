@@ -12,7 +12,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_helpers import augment, machine, recipe
+from fer_helpers import augment, devices, settings
 from fer_helpers.faces import Faces, batches
 from tests.benchmarks import usual
 
@@ -44,7 +44,7 @@ def work(folder: str, steps: str, turns: str) -> dict:
 def products(tries: int) -> list[dict]:
     """GFLOP per second of the best of some matrix products, by precision and shape."""
     found = []
-    for precision in machine.PRECISIONS:
+    for precision in devices.PRECISIONS:
         row = {"precision": precision}
         for name, (m, k, n) in SHAPES.items():
             one, other = (torch.randn(shape).to(getattr(torch, precision)) for shape in ((m, k), (k, n)))
@@ -124,7 +124,7 @@ class Steps:
     def __init__(self, network: str, people: Faces, precision: str):
         self.people, self.precision = people, precision
         self.model = usual.build(network).to(memory_format=torch.channels_last).train()
-        self.loss_of = recipe.make_loss(people.counts(), usual.CONFIG)
+        self.loss_of = settings.make_loss(people.counts(), usual.CONFIG)
         self.change = augment.Augment()
         self.fixed = [(self.prepared(images), labels) for images, labels in batches(people, usual.CONFIG.batch_size)]
 
@@ -134,7 +134,7 @@ class Steps:
 
     def forward_backward(self, faces: torch.Tensor, labels: torch.Tensor, between: Callable = lambda: None) -> None:
         """One pass to the loss and back."""
-        with machine.numbers(self.precision, usual.CPU):
+        with devices.numbers(self.precision, usual.CPU):
             loss = self.loss_of(self.model(faces), labels)
         between()
         self.model.zero_grad(set_to_none=True)
@@ -146,8 +146,8 @@ class Steps:
 
     def parts(self) -> dict:
         """Seconds of a step, part by part: the mean over an epoch."""
-        optimiser = recipe.make_optimiser(self.model, usual.CONFIG)
-        schedule = recipe.make_schedule(optimiser, usual.CONFIG, len(self.fixed))
+        optimiser = settings.make_optimiser(self.model, usual.CONFIG)
+        schedule = settings.make_schedule(optimiser, usual.CONFIG, len(self.fixed))
         spent, order, last = {}, torch.Generator().manual_seed(0), time.perf_counter()
 
         def lap(name: str) -> None:

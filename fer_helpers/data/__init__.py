@@ -1,0 +1,1 @@
+"""Where faces come from: files, folders, Kaggle, or synthetic ones."""

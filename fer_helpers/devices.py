@@ -1,0 +1,118 @@
+"""The machine under a training: budget, device, precision, and the run card that says what it was."""
+
+import ctypes
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from fer_helpers import paths
+
+BUDGETS = ("smoke", "quick", "full")
+PRECISIONS = ("float32", "bfloat16")
+TIMED_STEPS = 3
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to work on: cuda if there is one, else cpu. Raises ValueError for one that isn't there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is '{device}': choose auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch sees no CUDA device here: choose auto or cpu.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_budget(budget: str, device: torch.device | None = None) -> str:
+    """The budget by name; auto is full on CUDA and quick on a CPU. Raises ValueError for an unknown one."""
+    if budget not in ("auto", *BUDGETS):
+        raise ValueError(f"budget is '{budget}': choose auto, {', '.join(BUDGETS)}.")
+    return budget if budget != "auto" else "full" if (device or pick_device()).type == "cuda" else "quick"
+
+
+def numbers(precision: str, device: torch.device):
+    """The context in which a network computes: autocast for bfloat16, nothing for float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def keep_memory() -> None:
+    """Ask the C library to keep what is freed, for the tensors of the next step, rather than give it back each time.
+
+    The system fills every page that it hands out with zeros, which took a tenth of a training step on 2 cores. Only
+    glibc can be asked; elsewhere nothing happens. The process then keeps the memory that it once had.
+    """
+    trim_threshold, most_mmaps = -1, -4  # names of mallopt(3)
+    with suppress(OSError, AttributeError, TypeError):  # no C library to open by this name, or it has no mallopt
+        library = ctypes.CDLL("libc.so.6")
+        library.mallopt(most_mmaps, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
+
+
+def pick_precision(precision: str, device: torch.device) -> str:
+    """float32 or bfloat16; `auto` takes bfloat16 where the device has units for it."""
+    if precision != "auto":
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is '{precision}': choose auto, float32 or bfloat16.")
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of memory that the device has, free or not."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else int(8e9)  # Windows
+
+
+@contextmanager
+def short_of_memory() -> Iterator[None]:
+    """Turn the ways in which torch says that memory ran out into one sentence that says what to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        cuda = isinstance(error, torch.OutOfMemoryError)
+        if not (cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
+            raise
+        raise MemoryError(
+            f"Memory ran out on {'the CUDA device' if cuda else 'this machine'}: close what else uses it, or give a "
+            f"smaller batch_size" + (", or device=cpu" if cuda else "") + ". Finished epochs are kept."
+        ) from error
+
+
+def commit() -> str:
+    """The workbook's commit, with + if the working tree differs from it; 'unknown' outside git."""
+    ask = ["git", "-C", str(paths.ROOT), "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def run_card(device: torch.device, **more) -> dict:
+    """Where and how a result came about, JSON-ready; `more` adds seconds, budget, seed, …"""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    return {
+        "commit": commit(),
+        "when": paths.now(),
+        "versions": {**versions, "numpy": np.__version__},
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        **more,
+    }

@@ -1,0 +1,1 @@
+"""What readers see: the page of results, the README's numbers, model cards."""

@@ -1,0 +1,170 @@
+"""What a training is made of: its settings, and the loss, optimizer, schedule and averaging that they name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel
+
+from fer_helpers import screening
+from fer_helpers.augment import Augment, ByEmotion
+from fer_helpers.faces import EMOTIONS
+
+ONE_CYCLE_RISE = 0.2  # share of the steps in which the learning rate rises
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training; stored with its result.
+
+    optimizer: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
+    layer_lr_decay: learning rate of each stage of a Transfer network, as a share of that of the stage after it.
+    clip: most that the gradient's norm may be, 0 for as it comes.
+    progressive_resizing: of the epochs, the first ones, see faces of two thirds of the side, which takes half the time;
+    for networks that take any size (Howard, "Training Imagenet in 3 hours for $25", fast.ai, 2018).
+    class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
+    balanced_sampling: the same power, but rare emotions are drawn more often, not weighted more.
+    logit_adjustment: times log share of the emotion, added to the logits in the loss alone (Menon et al., 2021).
+    mixup: each face is blended with another, by a share from Beta(mixup, mixup) (Zhang et al., 2018); 0 blends none.
+    mixup_until: share of the epochs after which faces are blended no more.
+    distillation: share of the target that a face's soft label makes up, the rest is its label (see Faces.soft_labels;
+    knowledge distillation: Hinton et al., 2015).
+    ema_decay: what scores and the model ends with is an exponential moving average of the weights; of the average
+    `ema_decay` stays at each step (0.998: about the last 500 steps), 0 takes the last weights themselves.
+    patience: epochs without a better val accuracy after which training stops; 0 never stops early.
+    keep: the weights that the model ends with, of the `best` epoch on val or of the `last`, whatever val says.
+    precision: float32, bfloat16, or auto (see devices.pick_precision).
+    augment: how training faces are changed; None leaves them as they are.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    peak_lr: float = 1e-3
+    weight_decay: float = 1e-4
+    optimizer: str = "adamw"
+    schedule: str = "one-cycle"
+    layer_lr_decay: float = 1.0
+    clip: float = 0.0
+    progressive_resizing: float = 0.0
+    label_smoothing: float = 0.0
+    class_weighting: float = 0.0
+    balanced_sampling: float = 0.0
+    logit_adjustment: float = 0.0
+    mixup: float = 0.0
+    mixup_until: float = 1.0
+    distillation: float = 0.0
+    ema_decay: float = 0.0
+    patience: int = 0
+    keep: str = "best"
+    precision: str = "auto"
+    seed: int = 0
+    augment: Augment | ByEmotion | None = None
+    start: str = ""
+    flip: str = "random"
+    bn_bias_lr: bool = False
+
+
+def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
+    """(7,) faces per emotion -> (7,) float32 weights ∝ count to minus `power`; their mean over the faces is 1."""
+    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0.0)
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer by name over the weights that may move."""
+    if cfg.optimizer == "muon":
+        return screening.MuonAndSGD(model, cfg.peak_lr, cfg.weight_decay)
+    if cfg.bn_bias_lr:
+        groups = screening.bias_groups(model, cfg.peak_lr, cfg.weight_decay)
+        return torch.optim.SGD(groups, weight_decay=cfg.weight_decay, momentum=0.9, nesterov=True, fused=True)
+    stages = [model] if cfg.layer_lr_decay == 1 else getattr(model, "stages", None)
+    if not isinstance(stages, list):
+        raise ValueError("layer_lr_decay needs a network with a list of stages: a Transfer has one. Set it to 1.")
+    moving = [[part for part in stage.parameters() if part.requires_grad] for stage in stages]
+    rates = [cfg.peak_lr * cfg.layer_lr_decay**depth for depth in range(len(stages))][::-1]
+    groups = [{"params": parts, "lr": rate} for parts, rate in zip(moving, rates, strict=True) if parts]
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    if cfg.optimizer not in kinds:
+        raise ValueError(f"optimizer is '{cfg.optimizer}': choose {', '.join(kinds)}.")
+    momentum = {"momentum": 0.9, "nesterov": True} if cfg.optimizer == "sgd" else {}
+    # fused: all weights in one call, on CPU and CUDA alike
+    return kinds[cfg.optimizer](groups, weight_decay=cfg.weight_decay, fused=True, **momentum)
+
+
+def make_loss(counts: np.ndarray, cfg: TrainConfig) -> Callable:
+    """(logits (B, 7), labels (B,) or shares of emotions (B, 7)) -> scalar loss, by the settings. counts: of train."""
+    weights = loss_weights(counts, cfg.class_weighting)
+    prior = cfg.logit_adjustment * torch.tensor(np.maximum(counts, 1) / counts.sum(), dtype=torch.float32).log()
+
+    def loss_of(logits, labels):
+        return F.cross_entropy(
+            logits + prior.to(logits), labels, weights.to(logits.device), label_smoothing=cfg.label_smoothing
+        )
+
+    return loss_of
+
+
+def resized(faces: torch.Tensor, cfg: TrainConfig, epoch: int) -> torch.Tensor:
+    """Faces (B, C, H, W) in the size that this epoch, counted from 0, trains on."""
+    if epoch >= cfg.progressive_resizing * cfg.epochs:
+        return faces
+    side = [2 * faces.shape[-1] // 3] * 2
+    return F.interpolate(faces, size=side, mode="bilinear", align_corners=False, antialias=True)
+
+
+def targets_of(labels: torch.Tensor, soft: torch.Tensor | None, share: float) -> torch.Tensor:
+    """(B,) labels, or (B, 7) shares of the emotions of which soft labels make up `share`."""
+    return labels if soft is None else share * soft + (1 - share) * one_hot(labels)
+
+
+def apply_mixup(faces: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each face (B, C, H, W) blended with its neighbour in the batch, and the emotions' shares (B, 7) alike.
+
+    alpha: of the Beta distribution that the shares are drawn from; 0 changes nothing.
+    """
+    if not alpha:
+        return faces, targets
+    alpha = torch.tensor(alpha, device=faces.device)
+    share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(faces),))  # (B,)
+    wide, emotions = share.view(-1, 1, 1, 1), one_hot(targets) if targets.ndim == 1 else targets
+    blended = wide * faces + (1 - wide) * faces.roll(1, 0)
+    return blended, share[:, None] * emotions + (1 - share[:, None]) * emotions.roll(1, 0)
+
+
+def one_hot(labels: torch.Tensor) -> torch.Tensor:
+    """(B,) labels -> (B, 7) with 1 at each; torch's one_hot would look at the labels, and so wait for the device."""
+    return torch.eye(len(EMOTIONS), device=labels.device)[labels]
+
+
+def make_ema(model: nn.Module, decay: float) -> AveragedModel | None:
+    """An exponential moving average of the weights and of batch norm's statistics; None if decay is 0.
+
+    In the first steps it forgets faster, so that the first, random weights don't linger.
+    """
+
+    def update(averaged, current, steps):
+        new = max(1 - decay, 9 / (10 + int(steps)))
+        if averaged[0].is_floating_point():  # torch calls this once for each type
+            torch._foreach_lerp_(averaged, current, new)
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True) if decay else None
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps: int):
+    """The learning-rate schedule by name; one-cycle moves after each of `steps` batches, plateau after an epoch."""
+    if cfg.schedule == "one-cycle":
+        total = max(cfg.epochs * steps, 4)
+        rise = max(ONE_CYCLE_RISE, 2 / total)  # a rise of less than two steps is none, and OneCycleLR divides by it
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=rise)
+    if cfg.schedule == "plateau":
+        return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
+    if cfg.schedule == "constant":
+        return lr_scheduler.ConstantLR(optimizer, 1.0)
+    raise ValueError(f"schedule is '{cfg.schedule}': choose one-cycle, plateau or constant.")

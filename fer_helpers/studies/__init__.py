@@ -1,0 +1,1 @@
+"""Many trainings, compared: runs, studies, and clusters that run them."""

@@ -1,0 +1,99 @@
+"""Many runs of one training: arms × seeds, on this machine or a cluster, and what they say together."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from fer_helpers.faces import EMOTIONS
+from fer_helpers.studies import cluster as clusters
+from fer_helpers.studies import run as runs
+from fer_helpers.studies.run import Condition, RunSpec, Where
+
+
+def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """(N,) bool over the manifest's faces: Training less as many faces of each emotion as cleaning takes from it.
+
+    They are drawn by lot among training faces that share no picture with val or test, so all leaked copies stay. The
+    draw follows from names and seed, whatever the order of the faces. Raises ValueError if there are too few to draw.
+    """
+    train, name = (manifest.split == "train").to_numpy(), manifest.name.to_numpy()
+    free = train & ~manifest.group.isin(manifest.group[~train]).to_numpy()
+    learnt, rng, order = train.copy(), np.random.default_rng(seed), np.argsort(name)
+    for emotion in EMOTIONS:
+        mine = (manifest.label == emotion).to_numpy()
+        gone = int((mine & train & ~manifest.keep.to_numpy()).sum())
+        pool = order[(mine & free)[order]]
+        if len(pool) < gone:
+            raise ValueError(
+                f"A control must drop {gone} {emotion} faces that have no copy in val or test, and there are "
+                f"{len(pool)}: cleaning takes too much of this data for a fair comparison."
+            )
+        learnt[rng.choice(pool, gone, replace=False)] = False
+    return learnt
+
+
+def guesses(results: Iterable[dict]) -> dict[str, np.ndarray]:
+    """Each arm's (S, M) int, a row a seed: what the run says of every face that was scored."""
+    found = {}
+    for each in sorted(results, key=lambda each: each["seed"]):
+        found.setdefault(each["arm"], []).append(each["probs"].argmax(axis=1))
+    return {arm: np.stack(rows) for arm, rows in found.items()}
+
+
+def right(results: Iterable[dict], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Each arm's (S, M) bool, a row a seed: True where the run is right on a scored face. labels: (M,)."""
+    return {arm: guess == labels for arm, guess in guesses(results).items()}
+
+
+def better(gains: dict) -> list[str]:
+    """Arms fit to become the default, best macro-F1 first.
+
+    gains: arm -> what scoring.crossed_measures finds of it against the default. Fit is what is above zero in macro-F1
+    by the interval that shares its error among all arms, and not below zero in accuracy by the plain one.
+    """
+    fit = [
+        arm
+        for arm, gain in gains.items()
+        if gain["macro_f1"]["verdict_shared"] == "above zero" and gain["accuracy"]["verdict"] != "below zero"
+    ]
+    return sorted(fit, key=lambda arm: -gains[arm]["macro_f1"]["mean"])
+
+
+def study(
+    conditions: Iterable[Condition], seeds: Iterable[int], where: Where, *, cluster: str = "", log: Callable = print
+) -> list[dict]:
+    """The results of every run, in the order of seeds and, within a seed, of conditions.
+
+    cluster: address of the Dask scheduler whose workers train; empty: this machine trains, one run after the other. A
+    run is a function of its condition, its seed and `where`, so it may happen in any process. A finished one is read
+    from its file on this machine, or from the repository's.
+    """
+    conditions, where = list(conditions), replace(where, data=str(where.data), splits=tuple(where.splits))
+    names = [condition.name for condition in conditions]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Two conditions have one name: {', '.join(names)}. Results are kept by name.")
+    # an unfinished study has whole seeds, not whole conditions
+    specs = [RunSpec(condition, seed, where) for seed in seeds for condition in conditions]
+    everyone, results, calls = runs.loaded(where.data, where.budget), {}, {}
+    for k, spec in enumerate(specs, 1):
+        spec = replace(spec, key=runs.key_of(spec, everyone), title=f"[{k}/{len(specs)}]")
+        if result := runs.finished(spec):
+            results[spec.name] = runs.keep(spec, result)
+            log(f"{spec.title} {spec.name} is finished: train {result['train']['accuracy']:.1%}")
+        else:
+            calls[spec.name] = spec
+    if cluster and calls:
+        made = clusters.results(cluster, runs.run, {name: (spec,) for name, spec in calls.items()}, log=log)
+    else:
+        made = ((name, runs.run(spec, log=log)) for name, spec in calls.items())
+    for name, result in made:
+        results[name] = runs.keep(calls[name], result)
+        if cluster:
+            how = f"{result['seconds']:.0f} s on {result['device']}, threads: {result['threads']}"
+            log(f"{calls[name].title} {name} is done: train {result['train']['accuracy']:.1%}, {how}")
+    found = [results[spec.name] for spec in specs]
+    if len(kinds := {result["precision"] for result in found}) > 1:
+        log(f"careful: some runs used {' and some '.join(sorted(kinds))}; name one with precision")
+    return found

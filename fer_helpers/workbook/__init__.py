@@ -1,0 +1,1 @@
+"""The command line: environments, the row of notebooks, what must run again."""

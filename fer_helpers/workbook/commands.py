@@ -1,0 +1,45 @@
+"""What there is to type: the commands, and the variables that each of them takes."""
+
+from fer_helpers.workbook.environment import CPU_WHEELS
+
+NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
+STUDY = f"{NOTEBOOK} CLUSTER"
+COMMANDS = {  # what it does, and which variables it takes
+    "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
+    "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
+    "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
+    "06": ("run one study by its number", STUDY),
+    "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
+    "lint": ("check the style of modules and notebooks", ""),
+    "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
+    "setup": ("build the environment, no more", ""),
+    "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
+    "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
+    "report": ("make the page of results anew: OUT/index.html, as every run of notebooks does at its end", "OUT"),
+    "compare": ("what differs between two folders of results, and their scores: B=other, A if not outputs", "A B OUT"),
+    "demo": ("a page with your webcam and an upload box, on this computer alone; PARAMS=sure=0.9", "MODEL PARAMS"),
+    "video": (
+        "emotions over time of a film: VIDEO=path, into OUT/videos/; PARAMS=a_second=5",
+        "VIDEO MODEL OUT PARAMS",
+    ),
+    "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
+    "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
+    "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
+    "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
+    "clean": ("remove results, caches and compiled files", ""),
+    "help": ("show this", ""),
+}
+VARIABLES = {
+    "DATA": "a folder, zip or CSV with FER-2013; or kaggle, synthetic, auto",
+    "BUDGET": "smoke (tests), quick (CPU), full (CUDA) or auto",
+    "SEED": "a whole number: first weights, batches and augmentation follow from it",
+    "OUT": "folder of the results, outputs/ if not given",
+    "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 batch_size=64"',
+    "DEVICE": "cpu, cuda or auto",
+    "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
+    "MODEL": "a model file (.safetensors)",
+    "A": "a folder of results to compare with, outputs/ if not given",
+    "B": "the folder of results that is compared with A",
+    "VIDEO": "a film (.mp4, .mov, .webm, ...)",
+    "TORCH_INDEX": f"where torch is installed from, like {CPU_WHEELS}",
+}

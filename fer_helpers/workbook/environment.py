@@ -1,0 +1,232 @@
+"""Which Python runs the workbook, and building `.venv` when none fits.
+
+Standard library only, and readable by old Pythons: this room is entered before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib import metadata, util
+from pathlib import Path
+
+from fer_helpers.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+OLDEST = (3, 11)  # as requires-python in pyproject.toml, which older Pythons have no reader for
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+COLABS_OWN = ("jupyterlab", "ipykernel")  # Colab has a server and a kernel of its own, and dies of another version
+FULL_GB, SMALL_GB = 6.0, 1.7  # measured on Linux with torch 2.15: CUDA libraries are nearly all of the difference
+
+
+def check_python() -> None:
+    """Refuse a Python that is too old, before anything that it can't read is imported."""
+    if sys.version_info[:2] < OLDEST:
+        have, oldest = (".".join(map(str, version)) for version in (sys.version_info[:3], OLDEST))
+        raise UserError(
+            f"This is Python {have} ({sys.executable}), and the workbook needs {oldest} or newer: "
+            f"install one from python.org and name it, like make run-all PYTHON=python{oldest}"
+        )
+
+
+def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
+    """The Python that has what the workbook needs: the active environment's, or that of `.venv`, built if need be."""
+    where = place(root)
+    wanted = requirements(root)
+    if where == "colab":
+        return complete(root, wanted)
+    lacking = missing([line for group in ("core", "lab", "dev") for line in wanted[group]])
+    if where == "conda" and lacking:
+        name = os.environ.get("CONDA_DEFAULT_ENV", "")
+        which = "--prefix" if os.sep in name or not name else "--name"
+        raise UserError(
+            f"The active conda environment lacks {', '.join(lacking)}. Bring it up to date: "
+            f'conda env update {which} "{name or sys.prefix}" --file environment.yml'
+        )
+    if lacking or where == "system" or (where == "own" and torch_index):
+        return build(root, torch_index, again=bool(lacking) and where == "own")
+    if torch_index and where != "own":
+        print(f"TORCH_INDEX isn't used: the active environment {sys.prefix} already has torch.")
+    return Path(sys.executable)
+
+
+def complete(root: Path, wanted: dict[str, list[str]]) -> Path:
+    """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does.
+
+    Raises UserError where Colab's torch is too old: another one would take 6 GB and not fit what is loaded already.
+    """
+    groups = wanted["core"] + ([] if "google.colab" in sys.modules else wanted["lab"])
+    lacking = missing([line for line in groups if not line.startswith(COLABS_OWN)])
+    if old := [line for line in lacking if line.startswith("torch")]:
+        raise UserError(
+            f"The workbook needs {' and '.join(old)}, and this runtime of Colab has older ones: choose the latest "
+            f"runtime version (menu Runtime, Change runtime type), and run this again."
+        )
+    if lacking:
+        print(f"Installing what Colab lacks: {', '.join(lacking)}")
+        pip(Path(sys.executable), root, *lacking)
+    return Path(sys.executable)
+
+
+def place(root: Path = ROOT) -> str:
+    """Where this interpreter lives: colab, own (the workbook's .venv), venv (another one), conda, or system."""
+    if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
+        return "colab"
+    if Path(sys.prefix).resolve() == (root / ".venv").resolve():
+        return "own"
+    if sys.prefix != sys.base_prefix:
+        return "venv"
+    conda = os.environ.get("CONDA_PREFIX", "")
+    name = os.environ.get("CONDA_DEFAULT_ENV") or Path(conda).name
+    inside = conda and Path(conda).resolve() == Path(sys.prefix).resolve()  # not so for PYTHON=/another/python
+    return "conda" if inside and name != "base" else "system"
+
+
+def requirements(root: Path = ROOT) -> dict[str, list[str]]:
+    """The requirements in pyproject.toml, as groups core, lab and dev."""
+    import tomllib  # not there before 3.11, where check_python has its say first
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {"core": project["dependencies"], **project["optional-dependencies"]}
+
+
+def missing(lines: list[str]) -> list[str]:
+    """Those requirements that this interpreter doesn't meet: not installed, or older than their lower bound."""
+
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(map(int, re.findall(r"\d+", re.match(r"[\d.]*", version).group())))
+
+    lacking = []
+    for line in lines:
+        name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
+        try:
+            enough = numbers(metadata.version(name)) >= numbers(bound or "")
+        except metadata.PackageNotFoundError:
+            enough = False
+        if not enough:
+            lacking.append(line)
+    return lacking
+
+
+def python_of(root: Path = ROOT) -> Path:
+    """The interpreter in `.venv`."""
+    return python_in(root / ".venv")
+
+
+def python_in(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
+    """The Python of `.venv`, after making it or bringing it up to date with pyproject.toml.
+
+    The stamp in it says what was installed, and from where. An interrupted installation leaves `unfinished` there and
+    is repeated, not half used. again: don't trust the stamp, something was uninstalled by hand.
+    """
+    stamp, python = root / ".venv" / "fer_stamp", python_of(root)
+    built, built_index = (*stamp.read_text().split(), "", "")[:2] if stamp.exists() else ("", torch_index)
+    index = torch_index or built_index  # `make test` keeps the wheels that `make run-all` chose
+    wanted = hashlib.sha256(json.dumps(requirements(root), sort_keys=True).encode()).hexdigest()
+    if (built, built_index) == (wanted, index) and python.exists() and not again:
+        return python
+    announce(root, index)
+    if built_index != index or not usable(python):
+        create(root)  # torch and torchvision of two sources don't work together: from nothing
+    stamp.write_text(f"unfinished\n{index}\n")
+    if index:
+        pip(python, root, "torch", "torchvision", "--index-url", index)
+    pip(python, root, "--editable", ".[lab,dev]")
+    stamp.write_text(f"{wanted}\n{index}\n")
+    return python
+
+
+def announce(root: Path, index: str) -> None:
+    """Say what the installation takes, how to choose less, and whether the disk has room for it."""
+    cuda = sys.platform == "linux" and not index.rstrip("/").endswith("/cpu")
+    size = FULL_GB if cuda else SMALL_GB
+    print(f"Installing the workbook's packages into .venv: about {size:g} GB on disk, 1 to 3 minutes on a fast line.")
+    if cuda:
+        print(
+            f"That is with CUDA libraries. Without an NVIDIA GPU, {SMALL_GB:g} GB are enough: stop this with Ctrl-C "
+            f"and choose CPU wheels,\n  make run-all TORCH_INDEX={CPU_WHEELS}"
+        )
+    free = shutil.disk_usage(root).free / 1e9
+    if free < 1:
+        raise UserError(f"Only {free:.1f} GB are free on the disk of {root}: make room for about {size:g} GB first.")
+    if free < size:
+        print(f"Careful: only {free:.1f} GB are free on the disk of {root}, so this may stop half-way.")
+
+
+def usable(python: Path) -> bool:
+    """True if this interpreter is there and its pip starts."""
+    command = [str(python), "-m", "pip", "--version"]
+    return python.exists() and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def create(root: Path) -> None:
+    """A new `.venv` in place of any old one."""
+    if place(root) == "own":
+        raise UserError("This Python is that of .venv, which has to be made anew: type `deactivate`, then try again.")
+    hint = "" if util.find_spec("ensurepip") else " On Debian and Ubuntu: sudo apt install python3-venv"
+    command = [sys.executable, "-m", "venv", "--clear", str(root / ".venv")]
+    run_quietly(command, root, f"Python's venv can't make {root / '.venv'}.{hint}")
+
+
+def pip(python: Path, root: Path, *arguments: str) -> None:
+    """Install with that interpreter's pip."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    run_quietly(command, root, f"pip couldn't install {' '.join(arguments)}; the same command tries again.")
+
+
+def run_quietly(command: list[str], root: Path, sentence: str) -> None:
+    """Run a command; only when it fails are the last lines of what it said shown, under a sentence."""
+    done = subprocess.run(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    if done.returncode:
+        last = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-8:])
+        raise UserError(f"{sentence}\nIts last lines:\n{last}", code=1)
+
+
+def clean(root: Path = ROOT) -> None:
+    """Remove what can be made again, and say how much that was."""
+    outputs = root / "outputs"
+    kept = ("reference", ".gitkeep")
+    doomed = [path for path in outputs.glob("*") if path.name not in kept and not path.name.startswith("README")]
+    caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
+    doomed += [path for pattern in caches for path in root.glob(pattern)]
+    for path in doomed:
+        files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
+        size = sum(file.stat().st_size for file in files) / 1e6
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        print(f"removed {path.relative_to(root)}: {size:.1f} MB")
+    print(f"The environment stays; to remove it too: delete {root / '.venv'}")
+
+
+def with_demo(root: Path = ROOT) -> Path:
+    """The Python that has the extra `demo` too: this one, or a second environment on top of it, made at need.
+
+    Gradio wants an older Pillow than the notebooks may have: a small environment of its own in `.venv/demo`, which sees
+    this one's packages behind its own, leaves them as they are.
+    """
+    if not missing(requirements(root)["demo"]):
+        return Path(sys.executable)
+    folder = root / ".venv" / "demo"
+    python = python_in(folder)
+    stamp, wanted = folder / "fer_stamp", "\n".join([sys.prefix, *requirements(root)["demo"]])
+    if not (stamp.exists() and stamp.read_text() == wanted and usable(python)):
+        print("Installing what the page and films need, about 0.3 GB, once, into .venv/demo.")
+        run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], root, f"Python's venv can't make {folder}.")
+        below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+        own = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)}))
+        (own / "below.pth").write_text(below)
+        pip(python, root, *requirements(root)["demo"])
+        stamp.write_text(wanted)
+    return python

@@ -1,0 +1,183 @@
+"""One notebook through papermill: its printed lines live, its failure in words, its old results kept."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fer_helpers import paths
+from fer_helpers.errors import UserError
+from fer_helpers.workbook.receipts import NAME as RECEIPT
+
+INDENT = " " * 6
+
+
+class Lines:
+    """A stream that shows a notebook's printed lines, indented, as they come."""
+
+    def __init__(self):
+        self.rest = ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            last = line.rstrip().rsplit("\r", 1)[-1]  # of a progress bar, its last state
+            print((INDENT + last).rstrip(), flush=True)
+
+    def flush(self) -> None:
+        """Lines are shown whole; papermill calls this after each piece."""
+
+    def close(self) -> None:
+        if self.rest:
+            self.write("\n")
+
+
+@contextmanager
+def alone(out_root: Path) -> Iterator[None]:
+    """Hold the one lock of a folder of results; the system gives it back even if this process is killed."""
+    import filelock
+
+    lock = filelock.FileLock(out_root / ".lock")
+    try:
+        with paths.writing(out_root):
+            out_root.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"Another run is writing into {out_root}: wait until it is done, or give this one a folder with OUT="
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def own_kernel(python: str | Path = sys.executable, variables: dict | None = None) -> Iterator[None]:
+    """Let `python3` mean this interpreter, whatever kernels of that name the user has registered.
+
+    variables: of its environment, beside or instead of those of this process.
+    """
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        content = {"argv": command, "display_name": "Python 3", "language": "python", "env": variables or {}}
+        spec.write_text(json.dumps(content))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
+        try:
+            yield
+        finally:
+            del os.environ["JUPYTER_PATH"]
+            os.environ |= {"JUPYTER_PATH": before} if before is not None else {}
+
+
+def make_room(folder: Path, aside: Path) -> None:
+    """Empty a stage's folder: old and new results are never mixed.
+
+    Finished results, and those that somebody made by hand in JupyterLab, move aside until the new ones are there;
+    what a stopped run left half-done goes. Checkpoints stay: a run that stopped goes on there, and one that only draws
+    other figures doesn't train again. They know themselves which training they belong to.
+    """
+    half_done = any((folder / name).exists() for name in ("running.ipynb", "failed.ipynb"))
+    if (folder / RECEIPT).exists() or (folder.exists() and not half_done):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(aside)
+        for path in sorted(aside.rglob("checkpoint*")):
+            (folder / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(folder / path.relative_to(aside))
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif not path.name.startswith("checkpoint"):
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def plain(path: Path) -> str:
+    """A path as papermill takes it: it would fill in what stands between braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: str, kernel=own_kernel) -> float:
+    """Run a notebook into its folder; returns seconds. A failure raises UserError, the copy stays as failed.ipynb."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    running, lines, started = folder / "running.ipynb", Lines(), time.monotonic()
+    try:
+        with kernel():
+            done = papermill.execute_notebook(
+                plain(notebook),
+                plain(running),
+                parameters,
+                kernel_name="python3",
+                cwd=notebook.parent,
+                progress_bar=False,
+                stdout_file=lines,
+                start_timeout=180,  # seconds until the kernel answers; a cold disk takes its time
+                iopub_timeout=120,  # seconds until a cell's last output arrives; 4 are too few on a busy machine
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its warnings are about its own connection
+            )
+        if done.metadata.papermill.get("exception"):  # sys.exit() in a cell, which papermill lets pass
+            raise UserError("the notebook ended itself before its last cell")
+    except papermill.PapermillExecutionError as error:
+        first = (error.evalue or "no message").strip().splitlines()[0]
+        raise failed(notebook, folder, f"{error.ename}: {first}", aside, command) from None
+    except DeadKernelError:
+        reason = "its Python process died. Most often memory ran out: close other programs, or choose a smaller BUDGET"
+        raise failed(notebook, folder, reason, aside, command) from None
+    except (UserError, RuntimeError, TimeoutError) as error:  # among them a kernel that doesn't start
+        raise failed(notebook, folder, str(error), aside, command) from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # a task that waits for the ended kernel would complain at the end
+        raise
+    finally:
+        lines.close()
+    running.rename(folder / notebook.name)
+    return time.monotonic() - started
+
+
+def failed(notebook: Path, folder: Path, reason: str, aside: Path, command: str) -> UserError:
+    """Keep the unfinished copy for reading, and tell what happened in the last lines of the terminal."""
+    copy = folder / "failed.ipynb"
+    (folder / "running.ipynb").replace(copy)
+    text = [f"{notebook.stem} stopped in {place_of_failure(copy)}", f"reason: {reason}", f"its copy, to read: {copy}"]
+    if aside.exists():
+        text.append(f"its results from before: {aside}")
+    return UserError("\n".join([*text, f"the next {command} goes on from here"]), code=1)
+
+
+def place_of_failure(copy: Path) -> str:
+    """The last cell that was started: its number as JupyterLab shows it, and the heading above it."""
+    import nbformat
+
+    heading, place, number = "", "its start, before the first cell", 0
+    for cell in nbformat.read(copy, as_version=4).cells:
+        titles = [line for line in cell.source.splitlines() if line.startswith("#")]
+        if cell.cell_type == "markdown" and titles:
+            heading = titles[-1].strip("# ")
+        number += cell.cell_type == "code" and bool(cell.source.strip())
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time"):
+            place = f"cell [{number}]" + (f', section "{heading}"' if heading else "")
+    return place
+
+
+def clock(seconds: float) -> str:
+    """75 seconds as 1:15."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    """A duration as one says it."""
+    return f"about {seconds / 60:.0f} min" if seconds >= 90 else f"about {seconds:.0f} s"

@@ -1,0 +1,224 @@
+"""The row of notebooks: what each one reads and takes, which must run again, and running those in order."""
+
+import ast
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from pathlib import Path
+
+from fer_helpers import paths
+from fer_helpers.errors import UserError
+from fer_helpers.workbook import execution, receipts
+
+ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
+MAIN = ("01", "02", "03", "04", "05", "09", "10")  # the others are studies: many trainings each
+KINDS = {"int": int, "float": float, "str": str, "bool": bool}
+YES_NO = {"true": True, "1": True, "false": False, "0": False}
+WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where notebooks, helpers and results lie, and what was asked for.
+
+    fixed: parameters that every notebook gets if it has them (data, budget, out_root, seed, device, cluster).
+    asked: those in PARAMS; a name that no notebook of the call has is refused. Both as text.
+    data_key: fingerprint of the data. command: what to type to go on after a failure.
+    """
+
+    notebooks: Path
+    helpers: Path
+    out_root: Path
+    fixed: dict = field(default_factory=dict)
+    asked: dict = field(default_factory=dict)
+    data_key: str = ""
+    command: str = "make run-all"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One notebook, looked into without running it.
+
+    reads: patterns below out_root; `?` in front of one that may be absent. kinds, defaults: type and value of each
+    parameter. prints: fingerprints of its text and of the helpers it uses.
+    """
+
+    path: Path
+    reads: tuple[str, ...]
+    kinds: dict
+    defaults: dict
+    prints: dict
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def needs(self, other: "Stage") -> bool:
+        """True if it can't do without a file of the other one."""
+        firsts = [read.split("/")[0] for read in self.reads if not read.startswith("?")]
+        return other.name != self.name and any(fnmatch(other.name, first) for first in firsts)
+
+
+def look_into(path: Path, helpers: Path) -> Stage:
+    """A notebook as a stage."""
+    import nbformat
+    import papermill
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        found = papermill.inspect_notebook(execution.plain(path))
+    except Exception as error:
+        raise UserError(f"{path} can't be read as a notebook: {error}") from error
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    prints = {"the notebook": receipts.fingerprint("\0".join(cell.cell_type + cell.source for cell in notebook.cells))}
+    prints |= {f"helper {name}.py": value for name, value in receipts.helper_prints(code, helpers).items()}
+    defaults = {name: literal(entry["default"]) for name, entry in found.items()}
+    kinds = {name: KINDS.get(entry["inferred_type_name"], type(defaults[name])) for name, entry in found.items()}
+    return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), kinds, defaults, prints)
+
+
+def literal(text: str):
+    """The value of a Python literal; what isn't one stays text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def stages(row: Row, goal: str = "") -> list[Stage]:
+    """The notebooks of a call, in order: the main row; the studies or one notebook, and what those can't do without."""
+    files = {path.name[:2]: path for path in sorted(row.notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    if not files:
+        raise UserError(f"There is no notebook in {row.notebooks}.")
+    if not goal:
+        return [look_into(files[number], row.helpers) for number in MAIN if number in files]
+    goals = {number for number in files if number not in MAIN} if goal == "studies" else {goal}
+    if not goals or not goals <= files.keys():
+        raise UserError(f"There is no notebook {goal} in {row.notebooks}; there are {', '.join(files)}.")
+    everything = [look_into(path, row.helpers) for path in files.values()]
+    chosen = [stage for stage in everything if stage.name[:2] in goals]
+    for stage in chosen:  # grows on the way
+        chosen += [other for other in everything if stage.needs(other) and other not in chosen]
+    return sorted(chosen, key=lambda stage: stage.name)
+
+
+def check_names(chosen: list[Stage], row: Row) -> None:
+    """Refuse a parameter that no notebook of the call has; papermill would take it and do nothing."""
+    known = sorted({name for stage in chosen for name in stage.kinds} - set(row.fixed))
+    for name in row.asked:
+        if name not in known:
+            close = "".join(f" Did you mean {match}?" for match in get_close_matches(name, known, 1))
+            raise UserError(f"No notebook of this call has a parameter {name}.{close} They have: {', '.join(known)}.")
+
+
+def values(stage: Stage, row: Row) -> dict:
+    """The parameters that this notebook gets, each of the notebook's own type."""
+    given = {}
+    for name, text in (row.fixed | row.asked).items():
+        if name in stage.kinds:
+            kind = stage.kinds[name]
+            try:
+                given[name] = YES_NO[text.lower()] if kind is bool else kind(text)
+            except (KeyError, ValueError, TypeError):
+                wanted = WANTED.get(kind, "something that can't be given here")
+                raise UserError(f"{name}={text} doesn't fit: in {stage.name} it is {wanted}.") from None
+    return given
+
+
+def facts(stage: Stage, row: Row) -> dict:
+    """Everything that a stage's results depend on, under names that can be read aloud."""
+    used = stage.defaults | values(stage, row)
+    now = stage.prints | {f"parameter {name}": used[name] for name in used if name not in ELSEWHERE}
+    if "data" in used:
+        now["the data"] = row.data_key  # not its path: a data set that was moved is the same
+    for read in stage.reads:
+        pattern = read.removeprefix("?")
+        root = paths.REFERENCE.parent if pattern.startswith("reference/") else row.out_root
+        for path in sorted(root.glob(pattern)):
+            if path.is_file():
+                now[f"input {path.relative_to(root).as_posix()}"] = receipts.file_print(path)
+    for name in sorted(stage.kinds.keys() & used.keys() - {*ELSEWHERE}):  # a file or a folder that a parameter names
+        if isinstance(used[name], str) and used[name] and (named := paths.ROOT / used[name]).exists():
+            now[f"input {name}={used[name]}"] = receipts.place_print(named)
+    return now
+
+
+def why(stage: Stage, row: Row) -> str:
+    """Why a stage must run; empty if it is up to date."""
+    folder = row.out_root / stage.name
+    old = receipts.read(folder)
+    if not old:
+        return "not finished yet"
+    reasons = [*receipts.changes(old["facts"], facts(stage, row))]
+    reasons += receipts.damage(old["written"], receipts.written(folder))
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return ", ".join(reasons[:3]) + more
+
+
+def walk(row: Row, goal: str = "") -> None:
+    """Run what isn't up to date, in order; stop at the first failure."""
+    chosen = stages(row, goal)
+    check_names(chosen, row)
+    for stage in chosen:
+        values(stage, row)  # a wrong type is told before the first notebook runs
+    with execution.alone(row.out_root):
+        for stage in chosen:
+            take_back(stage, row)
+        if not any(why(stage, row) for stage in chosen):
+            print(f"nothing to do: {len(chosen)} notebook{'s are' if len(chosen) > 1 else ' is'} up to date")
+            return
+        for number, stage in enumerate(chosen, 1):
+            title = f"[{number}/{len(chosen)}] {stage.name}"
+            if reason := why(stage, row):
+                following = ", ".join(later.name for later in chosen[number:])
+                run(stage, row, title, reason, f" (next: {following})" if following else "")
+            else:
+                print(f"{title} is up to date")
+    print(f"the results are in {row.out_root}")
+
+
+def previous(stage: Stage, row: Row) -> Path:
+    """Where a stage's results wait until its new run has succeeded."""
+    return row.out_root / ".previous" / stage.name
+
+
+def take_back(stage: Stage, row: Row) -> None:
+    """Results that were set aside for a run that never ended come back when they are what is asked for now."""
+    folder, aside = row.out_root / stage.name, previous(stage, row)
+    old = receipts.read(aside)
+    unfinished = old and not receipts.read(folder)
+    if unfinished and old["facts"] == facts(stage, row) and old["written"] == receipts.written(aside):
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+        print(f"{stage.name}: its results from before are what is asked for, and are taken back")
+
+
+def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None:
+    """Run one stage and write its receipt, which is what makes it finished."""
+    folder, aside, now = row.out_root / stage.name, previous(stage, row), facts(stage, row)
+    finished = receipts.read(folder)
+    seconds = (finished or receipts.read(aside)).get("seconds")
+    print(
+        title
+        + (f" runs again: {reason}" if finished else "")
+        + (f", {execution.about(seconds)} last time" if seconds else "")
+        + following
+    )
+    execution.make_room(folder, aside)
+    seconds = execution.run(stage.path, folder, values(stage, row), aside, row.command)
+    content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
+    paths.write_json(folder / receipts.NAME, content)
+    if old := receipts.read(aside):
+        for name in receipts.edited(aside, old["written"]):
+            kept = row.out_root / "edited_by_hand" / stage.name / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).replace(kept)
+            print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
+        shutil.rmtree(aside, ignore_errors=True)
+    elif aside.exists():
+        print(f"      what lay there before, made by hand, is kept in {aside}")
+    with suppress(OSError):  # results of other stages may wait there
+        aside.parent.rmdir()
+    print(f"      done in {execution.clock(seconds)}")

@@ -1,0 +1,1 @@
+"""The notebooks alone, as in Colab."""
