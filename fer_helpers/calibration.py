@@ -15,11 +15,11 @@ def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     Networks" (2017).
     """
     rows = np.arange(len(labels))
-    loss = lambda log: -np.log(tempered(probs, np.exp(log))[rows, labels].clip(SMALLEST)).mean()  # noqa: E731
+    loss = lambda log: -np.log(temperature_scaled(probs, np.exp(log))[rows, labels].clip(SMALLEST)).mean()  # noqa: E731
     return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def tempered(probs: np.ndarray, degree: float) -> np.ndarray:
+def temperature_scaled(probs: np.ndarray, degree: float) -> np.ndarray:
     """(N, 7) probabilities as if the network's logits had been divided by `degree`; the likeliest stays the likeliest.
 
     Of an average over views or networks it is the average's logarithm that is divided.
@@ -40,7 +40,7 @@ def coverage(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     return answered / len(labels), np.cumsum((probs.argmax(axis=1) == labels)[order]) / answered
 
 
-def sureness(probs: np.ndarray, labels: np.ndarray, accuracy: float, least: int = 50) -> dict | None:
+def confidence_threshold(probs: np.ndarray, labels: np.ndarray, accuracy: float, least: int = 50) -> dict | None:
     """The probability from which on answers are right often enough; those below it are better called "not sure".
 
     probs: (N, 7) and labels: (N,) of val, since this is a choice. accuracy: wanted share of right answers.

@@ -70,7 +70,7 @@ class Faces:
         return np.bincount(self.labels.cpu().numpy(), minlength=len(EMOTIONS))
 
     @property
-    def drawn(self) -> bool:
+    def is_synthetic(self) -> bool:
         """True for the synthetic set, whose results are a demonstration."""
         return self.source.get("kind") == "synthetic"
 
@@ -88,11 +88,11 @@ class Faces:
         """Which data a result was made from, JSON-ready: source, kind, key, counts of each split, cleaned."""
         known = {name: self.source.get(name) for name in ("title", "kind", "key", "official_split", "cleaned")}
         counts = {split: int((self.split == split).sum()) for split in SPLITS}
-        return {"source": self.source.get("name", ""), "demonstration": self.drawn, **known, "counts": counts}
+        return {"source": self.source.get("name", ""), "demonstration": self.is_synthetic, **known, "counts": counts}
 
     def caption(self, what: str = "") -> str:
         """One line under a figure: the data set, what of it, the number of faces."""
-        title = "DEMONSTRATION on drawn faces" if self.drawn else self.source.get("title", "FER-2013")
+        title = "DEMONSTRATION on synthetic faces" if self.is_synthetic else self.source.get("title", "FER-2013")
         return " · ".join(filter(None, [title, what, f"{len(self):,} faces"]))
 
 

@@ -62,10 +62,10 @@ def scores(probs: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def parts(people: Faces, probs: np.ndarray, copied: np.ndarray) -> dict:
-    """Scores of val, test, test_7178 (both test parts together) and test_without_copies.
+def parts(people: Faces, probs: np.ndarray, leaked: np.ndarray) -> dict:
+    """Scores of val, test, test_7178 (both test parts together) and test_without_duplicates.
 
-    people: val and test faces. probs: (N, 7). copied: (N,) bool, True where raw training holds a copy of the face.
+    people: val and test faces. probs: (N, 7). leaked: (N,) bool, True where raw training holds a copy of the face.
     test_7178 is null where the split isn't the official one or val isn't judged, a part without faces likewise.
     """
     labels, test = people.labels.numpy(), people.split == "test"
@@ -73,7 +73,7 @@ def parts(people: Faces, probs: np.ndarray, copied: np.ndarray) -> dict:
         "val": people.split == "val",
         "test": test,
         "test_7178": np.full(len(test), people.source.get("official_split", True) and not test.all()),
-        "test_without_copies": test & ~copied,
+        "test_without_duplicates": test & ~leaked,
     }
     return {name: scores(probs[which], labels[which]) if which.any() else None for name, which in chosen.items()}
 
@@ -100,31 +100,31 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> float:
 def paired_difference(right_a: np.ndarray, right_b: np.ndarray, *, seed: int = 0, resamples: int = 10_000) -> dict:
     """Accuracy of a minus that of b on the same faces, with its 95 % bootstrap interval.
 
-    right_a, right_b: (N,) bool. returns: difference, ci95, p (McNemar), and `verdict`: a better, b better, not decided.
+    right_a, right_b: (N,) bool. returns: difference, ci95, p (McNemar), and `verdict`: a better, b better, inconclusive.
     """
     gain = right_a.astype(int) - right_b.astype(int)  # -1, 0 or 1 a face
     count = len(gain)
     share = [(gain == value).mean() for value in (-1, 0, 1)]
     drawn = np.random.default_rng(seed).multinomial(count, share, size=resamples)
     low, high = np.quantile((drawn[:, 2] - drawn[:, 0]) / count, [0.025, 0.975])
-    verdict = "a better" if low > 0 else "b better" if high < 0 else "not decided"
+    verdict = "a better" if low > 0 else "b better" if high < 0 else "inconclusive"
     interval = [round(float(low), 4), round(float(high), 4)]
     p = mcnemar(right_a, right_b)
     return {"difference": round(float(gain.mean()), 4), "ci95": interval, "p": p, "verdict": verdict}
 
 
-def crossed(
+def pigeonhole_mean(
     values: np.ndarray, part, other=None, *, together=None, among: int = 1, seed: int = 0, resamples: int = 2000
 ) -> dict:
     """Mean over seeds and the faces of `part`, less that of `other`'s faces, with a 95 % interval over seeds and faces.
 
-    values: (S, N), of each seed and face: right or wrong, or the difference of two arms. part, other: (N,) bool, no
+    values: (S, N), of each seed and face: right or wrong, or the difference of two conditions. part, other: (N,) bool, no
     face in both. together: (N,) groups whose faces are drawn as one, like copies of a picture; else each by itself.
     The pigeonhole bootstrap (Owen, "The pigeonhole bootstrap", 2007): seeds and faces are drawn with replacement,
     independently, and every drawn face is met under every drawn seed; percentiles of the means. Of S seeds S - 1 are
     drawn, since S would show only (S - 1) / S of their variance (Rao and Wu, 1988). Still, a handful of seeds tells
     their spread only coarsely. among: of so many comparisons, which share the 5 % chance of an error (Bonferroni).
-    returns: mean, ci95, `each` (the value of every seed) and verdict: above zero, below zero, not decided; with
+    returns: mean, ci95, `each` (the value of every seed) and verdict: above zero, below zero, inconclusive; with
     several comparisons also verdict_shared, by the wider interval of the shared error.
     """
     values, rng = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
@@ -154,7 +154,7 @@ def crossed(
 def _decided(drawn: np.ndarray, error: float = 0.05) -> tuple[list, str]:
     """Percentile interval of resampled values, (R,) with nan where there was nothing to count, and its verdict."""
     low, high = (round(float(end), 4) for end in np.nanquantile(drawn, [error / 2, 1 - error / 2]))
-    return [low, high], "above zero" if low > 0 else "below zero" if high < 0 else "not decided"
+    return [low, high], "above zero" if low > 0 else "below zero" if high < 0 else "inconclusive"
 
 
 def measures(table: np.ndarray) -> dict[str, np.ndarray]:
@@ -180,16 +180,16 @@ def _tables(guesses: np.ndarray, labels: np.ndarray, group: np.ndarray) -> np.nd
     return counted.reshape(len(counted), len(guesses), len(EMOTIONS), len(EMOTIONS)).astype(np.float32)
 
 
-def crossed_measures(
+def pigeonhole_scores(
     guesses, labels, others=None, *, together=None, among: int = 1, seed: int = 0, resamples: int = 10_000
 ) -> dict:
     """Every one of `measures`, mean over seeds, less that of the others, with intervals over seeds and faces.
 
     guesses, others: (S, N) int, what each seed's run says of each face; row s of both is one seed. labels: (N,).
-    together: (N,) groups drawn as one. The pigeonhole bootstrap, as `crossed` does it, for measures that aren't means
-    over faces: in each resample every drawn seed's measure is computed anew from the drawn faces, then averaged.
+    together: (N,) groups drawn as one. The pigeonhole bootstrap, as `pigeonhole_mean` does it, for measures that aren't means
+    over faces: in each resample every drawn seed's measure is computed anew from the synthetic faces, then averaged.
     among: of so many comparisons; `ci_shared` shares the 5 % chance of an error among them (Bonferroni).
-    returns: measure -> mean, ci95, each, verdict as in `crossed`, and ci_shared, verdict_shared; without the recall of
+    returns: measure -> mean, ci95, each, verdict as in `pigeonhole_mean`, and ci_shared, verdict_shared; without the recall of
     an emotion that has no face.
     """
     rng, labels = np.random.default_rng(seed), np.asarray(labels)
@@ -197,7 +197,7 @@ def crossed_measures(
     sides = [_tables(np.asarray(each), labels, group) for each in (guesses, others) if each is not None]
     groups, seeds = sides[0].shape[:2]
     real, drawn = _less([measures(side.sum(axis=0)) for side in sides]), []
-    take = max(seeds - 1, 1)  # as in `crossed`
+    take = max(seeds - 1, 1)  # as in `pigeonhole_mean`
     shares = rng.multinomial(take, np.full(seeds, 1 / seeds), size=resamples) / take  # (R, S)
     for part in np.array_split(shares, -(-resamples // 250)):  # in one go the faces' matrix would take 100 MB
         picked = rng.integers(groups, size=(len(part), groups))
@@ -220,5 +220,5 @@ def _less(sides: list[dict]) -> dict:
 
 
 def points(found: dict) -> tuple:
-    """What `crossed` found, in points: (mean, low, high, value of each seed …), as plots.intervals takes it."""
+    """What `pigeonhole_mean` found, in points: (mean, low, high, value of each seed …), as plots.intervals takes it."""
     return tuple(100 * value for value in (found["mean"], *found["ci95"], *found["each"]))

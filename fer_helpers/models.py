@@ -13,9 +13,9 @@ from torch import nn
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS, Preprocess
-from fer_helpers.networks import GREY, IMAGENET, Baseline, Ensemble, SmallCNN, Top, Transfer
+from fer_helpers.networks import GREY, IMAGENET, Baseline, Ensemble, Head, SmallCNN, Transfer
 
-ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "ensemble": Ensemble, "transfer": Transfer, "top": Top}
+ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "ensemble": Ensemble, "transfer": Transfer, "head": Head}
 
 VIEWS, TTA_SHIFT = (1, 2, 10), 2
 

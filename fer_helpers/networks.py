@@ -219,7 +219,7 @@ class Transfer(nn.Module):
         cuts = [*CUTS[self.backbone], len(self.features)]
         return [*(self.features[start:end] for start, end in pairwise(cuts)), self.head]
 
-    def open(self, count: int) -> "Transfer":
+    def unfreeze(self, count: int) -> "Transfer":
         """Let the head and the last `count` of the five stages learn; the others stay as they are, batch norm too."""
         for k, stage in enumerate(self.stages):
             stage.requires_grad_(k >= 5 - count)
@@ -244,7 +244,7 @@ class Transfer(nn.Module):
         return self.head(self.features(faces).mean(dim=(2, 3)))
 
 
-class Top(nn.Module):
+class Head(nn.Module):
     """The last stages and the head of a Transfer alone: what learns where the rest stays frozen and is passed once.
 
     forward: (N, C, h, w), what Transfer.trunk gives, in place of images -> (N, 7) logits.
@@ -256,7 +256,7 @@ class Top(nn.Module):
         self.features = nn.Sequential(*stages[5 - count :])
         self.preprocess, self.count = Maps(), count
 
-    def take(self, model: Transfer) -> "Top":
+    def take(self, model: Transfer) -> "Head":
         """Begin with the weights of this network's last stages and head."""
         self._pairs(model, lambda mine, its: mine.load_state_dict(its.state_dict()))
         return self

@@ -1,7 +1,7 @@
 """Arrays in, Figure out. One style for all; nothing here shows, saves or seeds.
 
 Every figure takes `title`, the finding in a sentence, and `caption`, the data set and the number of faces
-(`Faces.caption`); a demonstration on drawn faces is marked in the caption's colour.
+(`Faces.caption`); a demonstration on synthetic faces is marked in the caption's colour.
 """
 
 from functools import wraps
@@ -75,7 +75,7 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
     """
     rows, titles = max(1, -(-len(images) // columns)), titles or []
     tall = 1.45 if any(titles[columns:]) else 1.28  # inches a row, with or without its titles
-    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze_excitation=False)
     for place in axes.flat:
         place.set_axis_off()
     for k, (place, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -166,7 +166,7 @@ def draw_points(axes, rows: list, xlabel: str, **look) -> None:
 
 @styled
 def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
-    """Points of several arms on the left; on the right, in the same rows, the difference of two of them.
+    """Points of several conditions on the left; on the right, in the same rows, the difference of two of them.
 
     rows: as intervals takes them, empty dicts where the right side stands alone. gains: (value, low, high, …) a row.
     """
@@ -182,19 +182,22 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
 
 @styled
 def differences(panels: dict):
-    """Differences to one common arm, a panel a measure; hollow where the interval holds zero: not decided.
+    """Differences to one common condition, a panel a measure; hollow where the interval holds zero: inconclusive.
 
-    panels: measure -> [(arm, (value, low, high, value of each seed …)), …] in points, the same arms in each.
+    panels: measure -> [(condition, (value, low, high, value of each seed …)), …] in points, the same conditions in each.
     """
-    arms = len(next(iter(panels.values())))
-    figure, places = plt.subplots(1, len(panels), sharey=True, figsize=(max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * arms))
-    looks = {"decided": {"fmt": "o", "color": BLUE}, "not decided": {"fmt": "o", "color": "0.45", "mfc": "white"}}
+    conditions = len(next(iter(panels.values())))
+    figure, places = plt.subplots(
+        1, len(panels), sharey=True, figsize=(max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * conditions)
+    )
+    looks = {"decided": {"fmt": "o", "color": BLUE}, "inconclusive": {"fmt": "o", "color": "0.45", "mfc": "white"}}
     for axes, (measure, rows) in zip(np.atleast_1d(places), panels.items(), strict=True):
         axes.axvline(0, color="0.5", linestyle=":")
-        found = ["decided" if low > 0 or high < 0 else "not decided" for _, (_, low, high, *_) in rows]
+        found = ["decided" if low > 0 or high < 0 else "inconclusive" for _, (_, low, high, *_) in rows]
         for verdict, look in looks.items():
             mine = [
-                (arm, {verdict: gain} if verdict == of else {}) for (arm, gain), of in zip(rows, found, strict=True)
+                (condition, {verdict: gain} if verdict == of else {})
+                for (condition, gain), of in zip(rows, found, strict=True)
             ]
             draw_points(axes, mine, f"{measure} (points)", markersize=9, **look)
     keys = [

@@ -14,21 +14,21 @@ from fer_helpers.settings import TrainConfig
 
 
 def write(
-    out: Path, model, fit, train: Faces, judged: Faces, copied, *, out_root, asked=None, **told
+    out: Path, model, fit, train: Faces, judged: Faces, leaked, *, out_root, asked=None, **told
 ) -> tuple[dict, np.ndarray]:
     """Open test once, score every part, write everything but figures into `out`.
 
-    train, judged: the faces learnt from, and val and test. copied: (N,) bool for `judged`, True where raw training
+    train, judged: the faces learnt from, and val and test. leaked: (N,) bool for `judged`, True where raw training
     holds a copy. asked: the faces learnt from that the model is asked about at its end, where all of `train` would take
     too long. told: name, config and run, as `keep` takes them.
     returns: the metrics, and (N, 7) probabilities of `asked`, which no file keeps.
     """
     stage = out.relative_to(paths.ROOT / out_root).parts[0]
-    probs = training.open_test(model, judged, stage=stage, name=told["name"], out_root=out_root)
+    probs = training.evaluate_on_test(model, judged, stage=stage, name=told["name"], out_root=out_root)
     asked = train if asked is None else asked
     known = training.predict_proba(model, asked)
     scores = scoring.scores(known, asked.labels.cpu().numpy())
-    return keep(out, model, fit, train, judged, copied, probs=probs, known=scores, stage=stage, **told), known
+    return keep(out, model, fit, train, judged, leaked, probs=probs, known=scores, stage=stage, **told), known
 
 
 def keep(
@@ -37,7 +37,7 @@ def keep(
     fit,
     train: Faces,
     judged: Faces,
-    copied,
+    leaked,
     *,
     probs: np.ndarray,
     known: dict,
@@ -63,11 +63,11 @@ def keep(
         "epochs_seen": len(fit.history),
         "kept_epoch": fit.kept["epoch"],
         "train": known,
-        **scoring.parts(judged, probs, copied),
+        **scoring.parts(judged, probs, leaked),
         "config": config,
         "run": devices.run_card(device, precision=fit.precision, **speed, **run),
     }
-    told = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_copies", "run")}
+    told = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_duplicates", "run")}
     models.save(model, out / f"{name}.safetensors", metrics=told)
     history = pd.DataFrame(fit.history).round(5)
     paths.write_csv(out / "history.csv", history)
@@ -101,11 +101,11 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
         place = {name: k for k, name in enumerate(known["names"])}
         if set(people.names) <= place.keys():
             return known["probs"].argmax(axis=1)[[place[name] for name in people.names]]
-    return training.open_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
+    return training.evaluate_on_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
 
 
-def sureness_table(model_file: Path) -> list[dict]:
-    """`calibration.sureness` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
+def confidence_table(model_file: Path) -> list[dict]:
+    """`calibration.confidence_threshold` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
 
     Empty where none are kept, or where the network learnt from val.
     """
@@ -115,17 +115,19 @@ def sureness_table(model_file: Path) -> list[dict]:
     if not val.any():
         return []
     probs, labels = stored["probs"][val].astype(np.float64), stored["labels"][val]
-    return [each for percent in range(50, 100) if (each := calibration.sureness(probs, labels, percent / 100))]
+    return [
+        each for percent in range(50, 100) if (each := calibration.confidence_threshold(probs, labels, percent / 100))
+    ]
 
 
-def sureness(model_file: str | Path, card: dict, accuracy: float) -> dict | None:
+def confidence_threshold(model_file: str | Path, card: dict, accuracy: float) -> dict | None:
     """When a model is sure enough to be right in this share of its answers; None where that isn't known or never.
 
     From the val answers beside the model file, else from the table in its card, which given-away models carry.
     """
     if not 0.5 <= accuracy <= 0.99:
         raise ValueError(f"The share of right answers that is wanted lies between 0.5 and 0.99, not at {accuracy}.")
-    table = sureness_table(Path(model_file)) or card["metrics"].get("sureness", [])
+    table = confidence_table(Path(model_file)) or card["metrics"].get("confidence_thresholds", [])
     return next((each for each in table if each["accuracy"] >= accuracy - 1e-9), None)
 
 
@@ -200,7 +202,7 @@ def _other(data: dict, present: dict) -> str:
 
 def caption(data: dict) -> str:
     """The data set of a metrics file, for figures that are drawn from files alone."""
-    return "DEMONSTRATION on drawn faces" if data["kind"] == "synthetic" else data.get("title") or data["source"]
+    return "DEMONSTRATION on synthetic faces" if data["kind"] == "synthetic" else data.get("title") or data["source"]
 
 
 def leaderboard_row(each: dict) -> dict:
@@ -208,7 +210,7 @@ def leaderboard_row(each: dict) -> dict:
     row = {"model": each["model"], "data": each["data"]["source"], "demonstration": each["data"]["kind"] == "synthetic"}
     row["reference"] = each["reference"]
     row |= {"pretrained": each["pretrained"], "weights": each["weights"], "epochs": each["epochs_seen"]}
-    for part in ("train", "val", "test", "test_7178", "test_without_copies"):
+    for part in ("train", "val", "test", "test_7178", "test_without_duplicates"):
         row[f"{part}_accuracy"] = each[part]["accuracy"] if each[part] else None
     low, high = each["test"]["accuracy_ci95"]
     row |= {"test_low": low, "test_high": high}

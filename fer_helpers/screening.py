@@ -22,7 +22,9 @@ def start(model: nn.Module, images: torch.Tensor, how: str) -> None:
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (values + 5e-4).sqrt()).T.view(-1, 1, 3, 3)[1:]  # the flat patch has no variance
         filters = torch.cat([filters, -filters])
-        filters = filters / filters.flatten(1).norm(dim=1).view(-1, 1, 1, 1) * first.weight.flatten(1).norm(dim=1).mean()
+        filters = (
+            filters / filters.flatten(1).norm(dim=1).view(-1, 1, 1, 1) * first.weight.flatten(1).norm(dim=1).mean()
+        )
         first.weight[: len(filters)] = filters[: first.out_channels]
 
 

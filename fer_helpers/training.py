@@ -139,7 +139,9 @@ def changed(settings) -> dict:
     values = {each.name: getattr(settings, each.name) for each in fields(settings)}
     values = {name: changed(value) if is_dataclass(value) else value for name, value in values.items()}
     kind = type(settings).__name__
-    return {"kind": kind} | {each.name: values[each.name] for each in fields(settings) if values[each.name] != each.default}
+    return {"kind": kind} | {
+        each.name: values[each.name] for each in fields(settings) if values[each.name] != each.default
+    }
 
 
 def checkpoint_key(model: nn.Module, train: Faces, val: Faces, cfg: TrainConfig) -> str:
@@ -183,8 +185,10 @@ def epoch_line(history: list, epochs: int) -> str:
 def refuse_test(*sets: Faces) -> None:
     """Raise ValueError if a set holds test faces: the protocol's guard."""
     if any("test" in people.split for people in sets):
-        raise ValueError("There are test faces among these: choices are made on val. A finished model is evaluated on "
-                         "the test set by evaluate_on_test.")
+        raise ValueError(
+            "There are test faces among these: choices are made on val. A finished model is evaluated on "
+            "the test set by evaluate_on_test."
+        )
 
 
 @torch.inference_mode()

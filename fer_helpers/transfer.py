@@ -28,7 +28,7 @@ def stored_maps(model, people: Faces, count: int, *, change=None, seed: int = 0,
 
 
 @devices.short_of_memory()
-def train_open(model, train: Faces, val: Faces, cfg, count: int, *, views, checkpoint=None, most_bytes=4e9):
+def train_unfrozen(model, train: Faces, val: Faces, cfg, count: int, *, views, checkpoint=None, most_bytes=4e9):
     """Train the head and the last `count` stages of a Transfer, in place; the rest stays frozen, batch norm too.
 
     views: augmentations, or None for the face as it is; each gives every face once more to learn from. A face passes
@@ -38,7 +38,7 @@ def train_open(model, train: Faces, val: Faces, cfg, count: int, *, views, check
     """
     start = time.perf_counter()
     device = train.images.device
-    model.open(count).to(device)
+    model.unfreeze(count).to(device)
     sample = train.images[: cfg.batch_size], train.labels[: cfg.batch_size]
     precision = devices.pick_precision(cfg.precision, model, *sample)
     face = stored_maps(model, train.select(range(1)), count).images
@@ -53,7 +53,7 @@ def train_open(model, train: Faces, val: Faces, cfg, count: int, *, views, check
         together = together.join(seen.pop(0))
     features = stored_maps(model, val, count, **how)
     passing = time.perf_counter() - start  # part of what this way costs
-    top = models.build("top", backbone=model.backbone, count=count).take(model)
+    top = models.build("head", backbone=model.backbone, count=count).take(model)
     fit = training.fit(top, together, features, cfg, checkpoint=checkpoint)
     top.give(model)
     return replace(fit, seconds=fit.seconds + passing), len(views)

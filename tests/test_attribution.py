@@ -48,15 +48,15 @@ def test_a_claim_holds_fails_or_stays_open():
     either[::2] += 20 * one_box("mouth")
     either[1::2] += 20 * one_box("eyes") * 230 / 198  # as much weight at the eyes of every other face
     either = attribution.claim(either, fresh, "mouth", alone)
-    assert either["verdict"] == "not decided" and either["found"]["above the nose"]["verdict"] == "above zero"
+    assert either["verdict"] == "inconclusive" and either["found"]["above the nose"]["verdict"] == "above zero"
     empty = attribution.claim(np.zeros((60, 48, 48), np.float32), fresh, "mouth", alone)
-    assert empty["verdict"] == "not decided" and len(empty["unmet"]) == 7
+    assert empty["verdict"] == "inconclusive" and len(empty["unmet"]) == 7
 
 
 def test_a_control_keeps_a_claim_from_holding_but_refutes_nothing():
     alone, mouth = np.arange(60), noise(60) + 20 * one_box("mouth")
     as_random = attribution.claim(mouth, np.stack([mouth + 5 * one_box("mouth")] * 2), "mouth", alone)
-    assert as_random["verdict"] == "not decided" and as_random["unmet"] == ["above random weights"]
+    assert as_random["verdict"] == "inconclusive" and as_random["unmet"] == ["above random weights"]
     empty = attribution.claim(mouth, np.zeros((2, 60, 48, 48), np.float32), "mouth", alone)
     assert empty["verdict"] == "holds", "a random network without maps favours no place"
 
@@ -68,7 +68,7 @@ def test_a_claim_must_hold_wherever_the_regions_are_placed_but_is_refuted_where_
     def told(*placements):
         return attribution.verdict([{"c": each} for each in placements], alone)["verdict"]
 
-    assert told(ones, ones) == "holds" and told(ones, wobbling) == told(ones, -ones) == "not decided"
+    assert told(ones, ones) == "holds" and told(ones, wobbling) == told(ones, -ones) == "inconclusive"
     assert told(-ones, ones) == "doesn't"
 
 
@@ -78,7 +78,7 @@ def test_the_more_conditions_the_more_it_takes_to_refute():
     low += -low.mean() - 0.21  # about two standard errors below zero
     few = attribution.verdict([{"c": low}], alone)
     many = attribution.verdict([{f"c{k}": low for k in range(20)}], alone)
-    assert (few["verdict"], many["verdict"]) == ("doesn't", "not decided")
+    assert (few["verdict"], many["verdict"]) == ("doesn't", "inconclusive")
 
 
 def test_the_whole_face_is_meant_by_an_even_map_of_the_face():

@@ -124,7 +124,7 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
         assert all(each["seconds"] > 0 and 0 <= each["test_7178"] <= 1 for each in told["runs"])
         assert told["median"]["val"] == pytest.approx(np.mean([each["val"] for each in told["runs"]]))
         assert not told["reached"] and told["told"] in said and "not reached" in told["told"]
-    assert len(pd.read_csv(tmp_path / "bench_small" / "test_openings.csv")) == trained, "one opening a run"
+    assert len(pd.read_csv(tmp_path / "bench_small" / "test_evaluations.csv")) == trained, "one opening a run"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     lines, middle = measured.accuracy_lines().splitlines(), again["accuracy"]["median"]
     record = {"weights": 2_600_000, "epochs_seen": 60, "test": {"accuracy": 0.7, "accuracy_ci95": [0.685, 0.715]}}

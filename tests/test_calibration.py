@@ -23,10 +23,10 @@ def test_a_model_that_is_too_sure_gets_the_temperature_that_makes_it_as_sure_as_
 def test_tempered_probabilities_sum_to_one_and_say_the_same():
     probs = np.random.default_rng(0).dirichlet(np.ones(7), 50)
     for degree in (0.3, 1.0, 4.0):
-        warm = calibration.tempered(probs, degree)
+        warm = calibration.temperature_scaled(probs, degree)
         assert warm.sum(axis=1) == pytest.approx(1) and (warm.argmax(axis=1) == probs.argmax(axis=1)).all()
-    assert calibration.tempered(probs, 1.0) == pytest.approx(probs)
-    assert calibration.tempered(two(0.9, 1)[0], 2.0)[0, 3] == pytest.approx(0.75, abs=1e-4)
+    assert calibration.temperature_scaled(probs, 1.0) == pytest.approx(probs)
+    assert calibration.temperature_scaled(two(0.9, 1)[0], 2.0)[0, 3] == pytest.approx(0.75, abs=1e-4)
 
 
 def test_coverage_answers_the_surest_faces_first():

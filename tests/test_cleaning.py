@@ -56,11 +56,11 @@ def test_near_copies_are_found_and_strangers_are_not():
     faces = list(big[:, 6:54, 6:54])
     changed = [faces[0][:, ::-1], big[1, 8:56, 4:52], (faces[2] * 0.8 + 10).astype(np.uint8)]
     table, group = duplicates.near_pairs(np.stack([*faces, *changed]))
-    found = {(int(row.i), int(row.j), bool(row.mirrored)) for row in table[table["copy"]].itertuples()}
+    found = {(int(row.i), int(row.j), bool(row.mirrored)) for row in table[table["duplicate"]].itertuples()}
     assert found == {(0, 12, True), (1, 13, False), (2, 14, False)}
     assert len(set(group)) == 12 and group[0] == group[12] and group[1] == group[13] and group[2] == group[14]
     strict, _ = duplicates.near_pairs(np.stack([*faces, *changed]), shift=0)
-    assert (1, 13) not in set(zip(strict.i[strict["copy"]], strict.j[strict["copy"]], strict=True))
+    assert (1, 13) not in set(zip(strict.i[strict["duplicate"]], strict.j[strict["duplicate"]], strict=True))
 
 
 def test_every_kind_of_near_copy_is_found_among_drawn_faces():
@@ -86,7 +86,7 @@ def test_a_wrong_pair_is_counted_as_wrong(monkeypatch):
     def confused(pictures, **rules):
         table, group = real(pictures, **rules)
         stranger = pd.DataFrame(
-            {"i": [0], "j": [len(images)], "correlation": [0.9], "mirrored": [False], "copy": [True]}
+            {"i": [0], "j": [len(images)], "correlation": [0.9], "mirrored": [False], "duplicate": [True]}
         )
         other = stranger.assign(i=1)
         return pd.concat([table, stranger, other], ignore_index=True), group
@@ -101,13 +101,13 @@ def test_a_chain_of_slowly_changing_pictures_does_not_link_strangers():
     stops = smooth(4, seed=4)[:, :48, :48].astype(float)
     steps = [(a + (b - a) * step / 16).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(16)]
     table, group = duplicates.near_pairs(np.stack(steps))
-    linked = set(map(tuple, table.loc[table["copy"], ["i", "j"]].to_numpy().tolist()))
+    linked = set(map(tuple, table.loc[table["duplicate"], ["i", "j"]].to_numpy().tolist()))
     assert {(k, k + 1) for k in range(len(steps) - 1)} <= linked, "each is a copy of the next"
     assert group[0] != group[-1], "the first and the last are strangers"
     assert (group[:4] == group[0]).all() and (group[-4:] == group[-1]).all(), "neighbours stay together"
 
 
-def test_a_chain_that_is_cut_leaves_no_copy_of_a_test_face_in_training():
+def test_a_chain_that_is_cut_leaves_no_duplicate_of_a_test_face_in_training():
     stops = smooth(4, seed=4)[:, :48, :48].astype(float)
     steps = [(a + (b - a) * step / 16).astype(np.uint8) for a, b in itertools.pairwise(stops) for step in range(16)]
     _, group = duplicates.near_pairs(np.stack(steps))
@@ -117,10 +117,10 @@ def test_a_chain_that_is_cut_leaves_no_copy_of_a_test_face_in_training():
     people = people_of([*steps, steps[last + 1]], [0] * len(split), list(split))  # and an exact copy of its neighbour
     manifest, pairs = manifests.build(people)
     kept = dict(zip(manifest.name, manifest.keep & (manifest.split == "train"), strict=True))
-    for i, j in pairs.loc[pairs["copy"], ["i", "j"]].to_numpy():
+    for i, j in pairs.loc[pairs["duplicate"], ["i", "j"]].to_numpy():
         assert not ({last} & {i, j}) or not any(kept[people.names[k]] for k in (i, j)), (i, j)
     rows = manifest.set_index("name")
-    assert rows.reason[people.names[last + 1]] == rows.reason[people.names[-1]] == "copy_of_test"
+    assert rows.reason[people.names[last + 1]] == rows.reason[people.names[-1]] == "duplicate_of_test"
     assert rows.twin[people.names[last + 1]] == people.names[last] and rows.keep[people.names[last]]
 
 
@@ -135,11 +135,11 @@ def test_the_rules_of_deciding_can_be_changed():
     one, two, three = smooth(3)[:, :48, :48]
     people = people_of([one, one, one, two, two, three], [0, 0, 3, 1, 1, 2], ["train"] * 3 + ["train", "val", "test"])
     told = {}
-    for rules in ({}, {"majority": 0.7}, {"majority": 1.0}, {"copies_of_val": False}):
+    for rules in ({}, {"majority": 0.7}, {"majority": 1.0}, {"duplicates_of_val": False}):
         told[str(rules)] = manifests.build(people, **rules)[0].set_index("name").reason[people.names[:4]].tolist()
-    assert told["{}"] == ["kept", "copy", "conflict", "copy_of_val"]
-    assert told["{'majority': 0.7}"] == told["{'majority': 1.0}"] == ["conflict"] * 3 + ["copy_of_val"]
-    assert told["{'copies_of_val': False}"] == ["kept", "copy", "conflict", "kept"]
+    assert told["{}"] == ["kept", "duplicate", "conflict", "duplicate_of_val"]
+    assert told["{'majority': 0.7}"] == told["{'majority': 1.0}"] == ["conflict"] * 3 + ["duplicate_of_val"]
+    assert told["{'duplicates_of_val': False}"] == ["kept", "duplicate", "conflict", "kept"]
 
 
 def test_only_faces_of_the_right_size_are_searched():
@@ -155,8 +155,18 @@ def test_reasons_follow_their_precedence():
     split = ["train", "test", "train", "val", *["train"] * 8, "train", "val", "test"]
     table = reasons(people_of(images, labels, split))
     got = [table.reason[name] for name in sorted(table.index, key=lambda n: int(n.split("/")[1]))]
-    expected = ["copy_of_test", "kept", "copy_of_val", "kept", "kept", "copy", "conflict", "conflict", "conflict"]
-    assert got == [*expected, "kept", "blank", "blank", "copy_of_test", "kept", "kept"]
+    expected = [
+        "duplicate_of_test",
+        "kept",
+        "duplicate_of_val",
+        "kept",
+        "kept",
+        "duplicate",
+        "conflict",
+        "conflict",
+        "conflict",
+    ]
+    assert got == [*expected, "kept", "blank", "blank", "duplicate_of_test", "kept", "kept"]
     assert table.twin["train/000"] == "test/001" and table.twin["test/001"] == "train/000"
     assert table.twin["train/005"] == "train/004" and table.twin["train/006"] == "train/004"
     assert table.twin["train/007"] == "train/008" and table.twin["train/012"] == "test/014"
@@ -264,7 +274,7 @@ def test_counts_of_leaks_and_conflicts():
     facts = manifests.exact_facts(manifest)
     assert (facts["distinct"], facts["surplus"], facts["groups"]) == (3, 3, 2)
     assert facts["groups_with_several_labels"] == 1 and facts["groups_across_splits"] == 1
-    assert manifests.has_training_copy(manifest).sum() == 2
+    assert manifests.has_training_duplicate(manifest).sum() == 2
     assert isinstance(manifest, pd.DataFrame) and list(manifest.columns) == [
         *["name", "split", "label", "sha256", "group", "keep", "reason", "twin"]
     ]

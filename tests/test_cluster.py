@@ -69,16 +69,16 @@ def worker(dask, address):
     return dask("worker", address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0")
 
 
-def arms(count=70):
-    """Two arms of `count` and half as many drawn faces."""
+def conditions(count=70):
+    """Two conditions of `count` and half as many synthetic faces."""
     train = np.flatnonzero(sources.load("synthetic", budget="smoke", log=lambda line: None).split == "train")
     masks = [np.isin(np.arange(700), train[:many]) for many in (count, count // 2)]
-    return [studies.Arm(name, mask, CFG) for name, mask in zip(("all", "half"), masks, strict=True)]
+    return [studies.Condition(name, mask, CFG) for name, mask in zip(("all", "half"), masks, strict=True)]
 
 
 def study(out_root, chosen=None, seeds=(0, 1), **more):
     where = {"data": "synthetic", "budget": "smoke", "device": "cpu", "out_root": out_root}
-    return studies.study(chosen or arms(), seeds, stage=STAGE, **where, **{"log": lambda line: None, **more})
+    return studies.study(chosen or conditions(), seeds, stage=STAGE, **where, **{"log": lambda line: None, **more})
 
 
 def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, scheduler, tmp_path):
@@ -104,9 +104,9 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
     assert sum("is done: train" in line for line in lines) == 4
     alone = study(tmp_path / "alone")
     for one, other in zip(found, alone, strict=True):
-        assert (one["arm"], one["seed"], one["train"]) == (other["arm"], other["seed"], other["train"])
+        assert (one["condition"], one["seed"], one["train"]) == (other["condition"], other["seed"], other["train"])
         assert one["probs"].tobytes() == other["probs"].tobytes()
-    logs = [pd.read_csv(folder / "test_openings.csv").model for folder in (out, tmp_path / "alone")]
+    logs = [pd.read_csv(folder / "test_evaluations.csv").model for folder in (out, tmp_path / "alone")]
     assert sorted(logs[0]) == sorted(logs[1]) and len(logs[0]) == 4, "one opening a run"
     assert not list((out / STAGE).glob("*.pt"))
 

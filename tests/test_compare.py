@@ -59,7 +59,7 @@ def test_a_folder_with_itself_differs_in_nothing(tmp_path, capsys):
     a = folder(tmp_path / "a", 120)
     compare.tell(str(a), str(a), tmp_path / "c.json")
     said = capsys.readouterr().out
-    assert said.count(": the same") == 4 and "+0.0 points (+0.0 to +0.0), p 1, not decided" in said
+    assert said.count(": the same") == 4 and "+0.0 points (+0.0 to +0.0), p 1, inconclusive" in said
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_squeeze_weighs_each_channel_by_what_all_means_say():
     weight = (out / maps)[:, :, 0, 0]
     assert torch.allclose(out, maps * weight[:, :, None, None], atol=1e-6) and ((weight > 0) & (weight < 1)).all()
     assert not torch.allclose(weight[0], weight[1])
-    model = models.build("small_cnn", squeeze=True)
+    model = models.build("small_cnn", squeeze_excitation=True)
     assert model(torch.randn(2, 1, 48, 48)).shape == (2, 7) and isinstance(model.cam_layer, networks.Squeeze)
 
 
@@ -144,7 +144,7 @@ def test_bad_model_files_are_told_apart(tmp_path):
     with pytest.raises(ValueError, match="not of this workbook"):
         models.load(path)
     card = {"architecture": "baseline", "arguments": {}, "emotions": EMOTIONS, "input": vars(models.Preprocess())}
-    safetensors.torch.save_file(models.build("top").state_dict(), path, metadata={"fer": json.dumps(card)})
+    safetensors.torch.save_file(models.build("head").state_dict(), path, metadata={"fer": json.dumps(card)})
     with pytest.raises(ValueError, match="weights of another network than 'baseline'"):
         models.load(path)
     safetensors.torch.save_file({"a": torch.zeros(1)}, path, metadata={"fer": json.dumps(card | {"architecture": "x"})})

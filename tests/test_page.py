@@ -39,7 +39,7 @@ def executed(folder, figure, alt):
 
 @pytest.fixture(params=["real", "drawn"])
 def results(request, tmp_path, monkeypatch):
-    """A folder of results with the reference's metrics, as of FER-2013 or as of drawn faces; no reference beside it."""
+    """A folder of results with the reference's metrics, as of FER-2013 or as of synthetic faces; no reference beside it."""
     out = tmp_path / "outputs"
     for stage in KEPT:
         metrics = paths.read_json(paths.REFERENCE / stage / "metrics.json")
@@ -127,7 +127,7 @@ def test_a_demonstration_is_unmistakable_and_nothing_else_is_called_one(results)
         html.check()
         assert ('<p class="drawn"' in html.source) == (page.DEMONSTRATION in html.text) == drawn, path.name
         assert not [each for each in html.loads if each.startswith("http")]
-    assert pages.Html(out / "index.html").text.count("drawn faces") >= (2 * len(KEPT) if drawn else 0)
+    assert pages.Html(out / "index.html").text.count("synthetic faces") >= (2 * len(KEPT) if drawn else 0)
     first = pages.Html(out / "notebooks" / "01_exploration.html")
     assert [image["alt"] for image in first.images] == ["Figure: 01 · What?"], "an older copy knows its heading alone"
     second = pages.Html(out / "notebooks" / "02_cleaning.html")

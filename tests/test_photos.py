@@ -63,7 +63,9 @@ def test_heaps_are_merged_and_what_lies_on_one_goes_with_it():
 
 def test_a_cut_beyond_the_edge_goes_on_with_the_last_pixels():
     picture = Image.fromarray(np.repeat(np.arange(96, dtype=np.uint8)[None], 96, axis=0)).convert("RGB")
-    assert (detection.cut(picture, Box(-94, 0, 96)) <= 2).all() and (detection.cut(picture, Box(95, 60, 48)) == 95).all()
+    assert (detection.cut(picture, Box(-94, 0, 96)) <= 2).all() and (
+        detection.cut(picture, Box(95, 60, 48)) == 95
+    ).all()
     inside = detection.cut(picture, Box(20, 30, 48))
     assert (inside == np.arange(20, 68)).all(), "48 pixels stay what they are"
 
@@ -207,7 +209,7 @@ def test_the_threshold_travels_with_a_model_or_lies_beside_it(tmp_path, model):
     _, sure = detection.load(predict.given_away(), 0.8)
     assert sure["accuracy"] == 0.8 and sure["right"] >= 0.8 and 0 < sure["coverage"] < 1
     assert f"{sure['threshold']:.2f} on" in detection.told(sure) and detection.least(sure) == sure["threshold"]
-    told = {name: value for name, value in model.card["metrics"].items() if name != "sureness"}
+    told = {name: value for name, value in model.card["metrics"].items() if name != "confidence_thresholds"}
     models.save(model, tmp_path / "m.safetensors", metrics=told)
     assert detection.load(tmp_path / "m.safetensors", 0.8)[1] is None and detection.least(None) == 0
     probs = np.full((100, 7), 0.1, np.float32)

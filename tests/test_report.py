@@ -48,7 +48,7 @@ def kept(tmp_path, monkeypatch):
         paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
         card["cleaned"] = {"manifest": manifests.digest(table)}
         paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card, "label_agreement": {"agreement": 0.91}})
-        (out / "test_openings.csv").write_text("when,model\n2026-02-02,new\n")
+        (out / "test_evaluations.csv").write_text("when,model\n2026-02-02,new\n")
         (out / SMALL).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(model, out / SMALL)
         metrics = paths.read_json(model.parent / "metrics.json")
@@ -102,12 +102,12 @@ def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
     assert seconds["03_baseline_cnn"] == 300 and seconds["01_exploration"] == 10
 
 
-def test_openings_of_before_stay_counted(kept):
+def test_evaluations_of_before_stay_counted(kept):
     root, folder = kept
-    (folder / "test_openings.csv").write_text("when,model\n2026-01-01,old\n")
+    (folder / "test_evaluations.csv").write_text("when,model\n2026-01-01,old\n")
     for _ in range(2):
         report.reference(root / "out", root / "drawn")
-        lines = (folder / "test_openings.csv").read_text().split()
+        lines = (folder / "test_evaluations.csv").read_text().split()
         assert lines == ["when,model", "2026-01-01,old", "2026-02-02,new"], "each once, those of another folder too"
 
 
@@ -152,12 +152,12 @@ def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, ca
 
 
 def test_a_training_can_be_repeated_from_what_was_stored():
-    cfg, change = settings.TrainConfig(epochs=3, optimiser="sgd", averaging=0.9), augment.Augment(degrees=3)
+    cfg, change = settings.TrainConfig(epochs=3, optimizer="sgd", ema_decay=0.9), augment.Augment(degrees=3)
     stored = json.loads(json.dumps(results.settings(cfg, change, dropout=0.5)))
     assert results.recipe_of(stored) == (cfg, change)
     assert results.recipe_of(results.settings(cfg)) == (cfg, None)
     older = {name: value for name, value in stored.items() if name != "averaging"}
-    assert results.recipe_of(older)[0] == settings.TrainConfig(epochs=3, optimiser="sgd"), "a setting that came later"
+    assert results.recipe_of(older)[0] == settings.TrainConfig(epochs=3, optimizer="sgd"), "a setting that came later"
 
 
 def trained(root, stage, key="faces", kind="fer2013", **more):
@@ -206,7 +206,7 @@ def test_what_val_taught_travels_with_the_weights_that_are_given_away(kept):
         probs=probs,
     )
     report.reference(root / "out", root / "drawn")
-    table = models.read_card(folder / SMALL)["metrics"]["sureness"]
-    assert table == results.sureness_table(root / "out" / SMALL)
+    table = models.read_card(folder / SMALL)["metrics"]["confidence_thresholds"]
+    assert table == results.confidence_table(root / "out" / SMALL)
     assert [each["accuracy"] for each in table][:2] == [0.5, 0.51] and table[0]["coverage"] == 1.0
     assert table[-1]["threshold"] > table[0]["threshold"] and table[-1]["right"] >= 0.99

@@ -24,7 +24,9 @@ def test_scores_by_hand():
     assert made["loss"] == pytest.approx((6 * -np.log(0.94) + 2 * -np.log(0.01)) / 8, abs=1e-4)
     assert made["balanced_accuracy"] == pytest.approx((0.5 + 1 + 0.75 + 1) / 4, abs=1e-4)
     there = [0, 1, 3, 6]  # emotions without a face count in no mean
-    assert made["macro_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, guess, labels=there, average="macro"), abs=1e-4)
+    assert made["macro_f1"] == pytest.approx(
+        sklearn_metrics.f1_score(labels, guess, labels=there, average="macro"), abs=1e-4
+    )
     assert made["weighted_f1"] == pytest.approx(sklearn_metrics.f1_score(labels, guess, average="weighted"), abs=1e-4)
     assert made["ece"] == pytest.approx(0.94 - 0.75, abs=1e-4)
     assert made["per_class"]["happy"] == {"precision": 1.0, "recall": 0.75, "f1": 0.8571, "n": 4}
@@ -48,21 +50,21 @@ def test_parts_choose_the_right_faces():
 
     split = np.array(["val", "test", "test", "test"])
     people = Faces(torch.zeros(4, 48, 48), torch.tensor([0, 1, 2, 3]), split, split, {"official_split": True})
-    probs, copied = certain([0, 1, 2, 0]), np.array([True, True, False, False])
-    made = metrics.parts(people, probs, copied)
+    probs, leaked = certain([0, 1, 2, 0]), np.array([True, True, False, False])
+    made = metrics.parts(people, probs, leaked)
     assert {name: (part["n"], part["accuracy"]) for name, part in made.items()} == {
         "val": (1, 1.0),
         "test": (3, 0.6667),
         "test_7178": (4, 0.75),
-        "test_without_copies": (2, 0.5),
+        "test_without_duplicates": (2, 0.5),
     }
     final = split == "test"
-    alone = metrics.parts(people.select(final), probs[final], copied[final])
+    alone = metrics.parts(people.select(final), probs[final], leaked[final])
     assert alone["val"] is None and alone["test_7178"] is None and alone["test"]["n"] == final.sum(), (
         "val was learnt from"
     )
     people.source["official_split"] = False
-    assert metrics.parts(people, probs, copied)["test_7178"] is None
+    assert metrics.parts(people, probs, leaked)["test_7178"] is None
 
 
 def test_most_confused_ignores_the_diagonal():
@@ -80,41 +82,41 @@ def test_mcnemar_and_paired_difference():
     assert made["difference"] == 0.1 and made["verdict"] == "a better"
     assert made["ci95"] == pytest.approx([0.02, 0.18], abs=0.011)
     assert metrics.paired_difference(b, a)["verdict"] == "b better"
-    assert metrics.paired_difference(a, a)["verdict"] == "not decided" and metrics.mcnemar(a, a) == 1.0
+    assert metrics.paired_difference(a, a)["verdict"] == "inconclusive" and metrics.mcnemar(a, a) == 1.0
 
 
 def test_crossed_is_exact_where_nothing_varies():
     values, part = np.ones((3, 8)), np.arange(8) < 3
-    made = metrics.crossed(values, part)
+    made = metrics.pigeonhole_mean(values, part)
     assert made == {"mean": 1.0, "ci95": [1.0, 1.0], "each": [1.0, 1.0, 1.0], "verdict": "above zero"}
     values[:, :3] = -0.5
-    made = metrics.crossed(values, part, ~part)
+    made = metrics.pigeonhole_mean(values, part, ~part)
     assert made["mean"] == -1.5 and made["ci95"] == [-1.5, -1.5] and made["verdict"] == "below zero"
-    assert metrics.crossed(0 * values, part)["verdict"] == "not decided"
+    assert metrics.pigeonhole_mean(0 * values, part)["verdict"] == "inconclusive"
     assert metrics.points(made) == (-150, -150, -150, -150, -150, -150)
     with pytest.raises(ValueError, match="no face"):
-        metrics.crossed(values, part, np.zeros(8, bool))
+        metrics.pigeonhole_mean(values, part, np.zeros(8, bool))
 
 
 def test_a_shared_error_decides_less():
     gain = np.random.default_rng(3).normal(0.1, 1, (1, 500))
-    alone, among = (metrics.crossed(gain - gain.mean() + 0.1, np.full(500, True), among=k) for k in (1, 20))
+    alone, among = (metrics.pigeonhole_mean(gain - gain.mean() + 0.1, np.full(500, True), among=k) for k in (1, 20))
     assert alone["verdict"] == among["verdict"] == "above zero" and "verdict_shared" not in alone
-    assert among["verdict_shared"] == "not decided" and among["ci95"] == alone["ci95"]
+    assert among["verdict_shared"] == "inconclusive" and among["ci95"] == alone["ci95"]
 
 
 def test_crossed_is_the_bootstrap_of_faces_or_of_seeds_where_the_other_does_not_vary():
     gain = np.random.default_rng(0).integers(-1, 2, 2000)
     alike = np.tile(gain, (3, 1))  # every seed is right on the same faces
-    made = metrics.crossed(alike, np.full(2000, True))
+    made = metrics.pigeonhole_mean(alike, np.full(2000, True))
     wide = 1.96 * gain.std() / np.sqrt(2000)
     assert made["mean"] == pytest.approx(gain.mean(), abs=1e-4) and made["each"] == [made["mean"]] * 3
     assert made["ci95"] == pytest.approx([gain.mean() - wide, gain.mean() + wide], abs=0.1 * wide)
-    paired = metrics.crossed(alike, np.full(2000, True), together=np.arange(2000) // 4)  # drawn four by four
+    paired = metrics.pigeonhole_mean(alike, np.full(2000, True), together=np.arange(2000) // 4)  # drawn four by four
     assert np.diff(paired["ci95"]) == pytest.approx(2 * wide, rel=0.2)
-    same = metrics.crossed(np.repeat(alike, 4, axis=1), np.full(8000, True), together=np.arange(8000) // 4)
+    same = metrics.pigeonhole_mean(np.repeat(alike, 4, axis=1), np.full(8000, True), together=np.arange(8000) // 4)
     assert np.diff(same["ci95"]) == pytest.approx(2 * wide, rel=0.1), "four copies of a face are one face"
-    seeds = metrics.crossed(np.tile([[0.0], [0.1], [0.2]], (1, 50)), np.full(50, True))
+    seeds = metrics.pigeonhole_mean(np.tile([[0.0], [0.1], [0.2]], (1, 50)), np.full(50, True))
     assert seeds["mean"] == 0.1 and seeds["ci95"] == [0.0, 0.2], "two lots among 3 seeds are one seed in 1 of 9 each"
 
 
@@ -123,7 +125,7 @@ def test_crossed_shows_the_seeds_whole_variance():
     rng, drawn, real = np.random.default_rng(0), [], []
     for _ in range(200):
         seeds = rng.normal(0, 1, (5, 1))
-        low, high = metrics.crossed(np.tile(seeds, (1, 3)), np.full(3, True), resamples=500)["ci95"]
+        low, high = metrics.pigeonhole_mean(np.tile(seeds, (1, 3)), np.full(3, True), resamples=500)["ci95"]
         drawn.append(((high - low) / 3.92) ** 2)
         real.append(seeds.var(ddof=1) / 5)
     assert np.mean(drawn) == pytest.approx(np.mean(real), rel=0.12)
@@ -136,7 +138,7 @@ def test_crossed_covers_a_planted_difference():
         rng = np.random.default_rng(trial)
         luck, ease = rng.normal(0, 0.03, (4, 2)), rng.normal(0, 0.3, (1, 600))  # a seed has other luck with each part
         values = rng.normal(0.05, 0.5, (4, 600)) + luck[:, part.astype(int)] + ease + 0.2 * part
-        low, high = metrics.crossed(values, part, ~part, seed=trial, resamples=400)["ci95"]
+        low, high = metrics.pigeonhole_mean(values, part, ~part, seed=trial, resamples=400)["ci95"]
         held += low <= 0.2 <= high
         zero += low <= 0 <= high
     assert held >= 52 and zero <= 6
@@ -155,7 +157,7 @@ def test_measures_are_those_of_scores():
     assert stacked["macro_f1"] == pytest.approx([1, 1 / 7]) and stacked["recall_sad"] == pytest.approx([1, 1 / 7])
 
 
-def test_crossed_measures_by_every_resample():
+def test_pigeonhole_scores_by_every_resample():
     """Two seeds, of which one is drawn, and four faces: the interval's ends must stand where those of all 512 do."""
     labels, guesses, others = np.array([1, 1, 3, 3]), [[1, 3, 3, 3], [1, 1, 3, 1]], [[3, 3, 3, 3], [3, 1, 3, 3]]
     guesses, others = np.array(guesses), np.array(others)
@@ -167,7 +169,7 @@ def test_crossed_measures_by_every_resample():
 
     every = np.array([[gain(seed, list(faces)) for seed in (0, 1)] for faces in itertools.product(range(4), repeat=4)])
     truth = every.ravel()
-    made = metrics.crossed_measures(guesses, labels, others, among=5, resamples=40_000)["macro_f1"]
+    made = metrics.pigeonhole_scores(guesses, labels, others, among=5, resamples=40_000)["macro_f1"]
     real = [gain(seed, [0, 1, 2, 3]) for seed in (0, 1)]
     assert made["each"] == pytest.approx(real, abs=1e-4) and made["mean"] == pytest.approx(np.mean(real), abs=1e-4)
     ends = dict(zip((0.025, 0.975, 0.005, 0.995), made["ci95"] + made["ci_shared"], strict=True))
@@ -175,25 +177,25 @@ def test_crossed_measures_by_every_resample():
         assert (truth < end - 1e-4).mean() - 0.003 <= share <= (truth <= end + 1e-4).mean() + 0.003
 
 
-def test_crossed_measures_agree_with_crossed_on_accuracy():
+def test_pigeonhole_scores_agree_with_crossed_on_accuracy():
     rng = np.random.default_rng(1)
     labels, together = rng.integers(0, 7, 900), np.arange(900) // 3
     guesses, others = (np.where(rng.random((3, 900)) < share, labels, (labels + 1) % 7) for share in (0.6, 0.5))
-    made = metrics.crossed_measures(guesses, labels, others, together=together)
+    made = metrics.pigeonhole_scores(guesses, labels, others, together=together)
     gain = (guesses == labels).astype(int) - (others == labels)
-    known = metrics.crossed(gain, np.full(900, True), together=together, resamples=10_000)
+    known = metrics.pigeonhole_mean(gain, np.full(900, True), together=together, resamples=10_000)
     assert made["accuracy"]["mean"] == known["mean"] and made["accuracy"]["each"] == known["each"]
     assert made["accuracy"]["ci95"] == pytest.approx(known["ci95"], abs=0.004)
-    found = [(name, each["verdict"]) for name, each in metrics.crossed_measures(guesses, labels, guesses).items()]
-    assert len(found) == 10 and {verdict for _, verdict in found} == {"not decided"}
-    alone = metrics.crossed_measures(guesses, labels)["accuracy"]
+    found = [(name, each["verdict"]) for name, each in metrics.pigeonhole_scores(guesses, labels, guesses).items()]
+    assert len(found) == 10 and {verdict for _, verdict in found} == {"inconclusive"}
+    alone = metrics.pigeonhole_scores(guesses, labels)["accuracy"]
     assert alone["mean"] == pytest.approx((guesses == labels).mean(), abs=1e-4) and alone["verdict"] == "above zero"
     assert alone["ci_shared"] == alone["ci95"], "one comparison shares with none"
 
 
-def test_crossed_measures_leave_out_an_emotion_without_a_face():
+def test_pigeonhole_scores_leave_out_an_emotion_without_a_face():
     labels = np.array([0, 0, 3, 3])
-    made = metrics.crossed_measures(labels[None], labels)
+    made = metrics.pigeonhole_scores(labels[None], labels)
     assert {name for name in made if name.startswith("recall")} == {"recall_angry", "recall_happy"}
     assert all(each["mean"] == 1 and each["ci95"] == [1, 1] for each in made.values())
 
@@ -208,8 +210,8 @@ def test_below_the_threshold_of_sureness_answers_are_too_often_wrong():
         0.9: (0.9, 0.1667, 1.0),
     }  # 0.8 holds a right and a wrong
     for accuracy, (threshold, coverage, right) in share.items():
-        found = calibration.sureness(probs, labels, accuracy, least=1)
+        found = calibration.confidence_threshold(probs, labels, accuracy, least=1)
         assert (found["threshold"], found["coverage"], found["right"]) == (threshold, coverage, right)
         assert ((sure >= found["threshold"]).mean()) == pytest.approx(coverage, abs=1e-4)
-    assert calibration.sureness(probs, labels, 0.9, least=2) is None
-    assert calibration.sureness(probs, np.ones(6, int) * 2, 0.5, least=1) is None
+    assert calibration.confidence_threshold(probs, labels, 0.9, least=2) is None
+    assert calibration.confidence_threshold(probs, np.ones(6, int) * 2, 0.5, least=1) is None

@@ -406,7 +406,7 @@ def test_fer_data_comes_before_the_data_folder(tmp_path, workbook, monkeypatch):
 
 def test_drawn_faces_have_a_card_and_a_key_for_each_budget():
     small, lines = load("synthetic", budget="smoke")
-    assert len(small) == 700 and small.drawn and lines[0].startswith("drawn faces (data=synthetic): ")
+    assert len(small) == 700 and small.is_synthetic and lines[0].startswith("synthetic faces (data=synthetic): ")
     assert {"why", "key", "counts", "planted", "problems", "official_split"} <= set(small.source)
     assert sum(map(sum, small.source["counts"].values())) == 700
     found = sources.find("synthetic")
@@ -526,8 +526,8 @@ def test_kaggle_that_refuses_is_told(kaggle, answer, said):
 def test_offline_auto_falls_through_to_drawn_faces(workbook):
     (workbook / "data").mkdir()
     people, lines = load("auto", budget="smoke")
-    assert people.drawn
-    assert lines[0].startswith("drawn faces (the workbook's data folder holds no data set. Kaggle doesn't answer")
+    assert people.is_synthetic
+    assert lines[0].startswith("synthetic faces (the workbook's data folder holds no data set. Kaggle doesn't answer")
     with pytest.raises(ConnectionError, match=r"no network\?.*archive.zip"):
         sources.load("kaggle")
 

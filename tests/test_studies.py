@@ -42,9 +42,9 @@ def fits(monkeypatch):
     return began
 
 
-def arms(people, cfg=CFG):
+def conditions(people, cfg=CFG):
     train = people.split == "train"
-    return [studies.Arm("all", train, cfg), studies.Arm("half", train & (np.arange(70) < 28), cfg)]
+    return [studies.Condition("all", train, cfg), studies.Condition("half", train & (np.arange(70) < 28), cfg)]
 
 
 def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None, **more):
@@ -53,20 +53,20 @@ def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None, **more):
 
 
 def openings(tmp_path):
-    return list(pd.read_csv(tmp_path / "test_openings.csv").model)
+    return list(pd.read_csv(tmp_path / "test_evaluations.csv").model)
 
 
 def test_finished_runs_are_read_and_not_trained_again(people, fits, tmp_path):
-    first = study(arms(people), tmp_path)
+    first = study(conditions(people), tmp_path)
     assert fits == [(56, 0), (28, 0), (56, 1), (28, 1)], "whole seeds, one after the other"
-    assert [(each["arm"], each["seed"]) for each in first] == [("all", 0), ("half", 0), ("all", 1), ("half", 1)]
+    assert [(each["condition"], each["seed"]) for each in first] == [("all", 0), ("half", 0), ("all", 1), ("half", 1)]
     assert first[0]["probs"].shape == (14, 7) and len(first[0]["history"]) == 2
-    again = study(arms(people), tmp_path)
+    again = study(conditions(people), tmp_path)
     assert len(fits) == 4
     for one, other in zip(first, again, strict=True):
         assert (one.pop("probs") == other.pop("probs")).all() and one == other
     assert openings(tmp_path) == ["all_seed0", "half_seed0", "all_seed1", "half_seed1"], "one opening a run"
-    study(arms(people), tmp_path, seeds=range(3))
+    study(conditions(people), tmp_path, seeds=range(3))
     assert fits[4:] == [(56, 2), (28, 2)], "another seed is two more runs"
 
 
@@ -79,24 +79,24 @@ def test_an_interrupted_study_goes_on_at_the_epoch(people, fits, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study(arms(people), tmp_path, log=stop)
+        study(conditions(people), tmp_path, log=stop)
     assert [line for line in lines if line.startswith("[")][-1].startswith("[2/4] half_seed0: 28 faces")
     told = []
-    resumed = study(arms(people), tmp_path, log=told.append)
+    resumed = study(conditions(people), tmp_path, log=told.append)
     assert fits == [(56, 0), (28, 0), (28, 0), (56, 1), (28, 1)]
     assert "all_seed0 is finished" in told[0] and any("going on after epoch 1" in line for line in told)
-    whole = study(arms(people), tmp_path / "another")
+    whole = study(conditions(people), tmp_path / "another")
     assert all((a["probs"] == b["probs"]).all() for a, b in zip(resumed, whole, strict=True))
     assert not list((tmp_path / STAGE).glob("*.pt")), "what a finished run needs no more is gone"
 
 
 def test_what_was_changed_or_damaged_is_trained_again(people, fits, tmp_path):
-    study(arms(people), tmp_path, seeds=[0])
-    study(arms(people, replace(CFG, peak_lr=0.01)), tmp_path, seeds=[0])
+    study(conditions(people), tmp_path, seeds=[0])
+    study(conditions(people, replace(CFG, peak_lr=0.01)), tmp_path, seeds=[0])
     assert len(fits) == 4, "other settings"
-    all_of_it, half = arms(people, replace(CFG, peak_lr=0.01))
+    all_of_it, half = conditions(people, replace(CFG, peak_lr=0.01))
     study([replace(all_of_it, change=augment.Augment()), half], tmp_path, seeds=[0])
-    assert fits[4:] == [(56, 0)], "another augmentation, in one arm"
+    assert fits[4:] == [(56, 0)], "another augmentation, in one condition"
     file = tmp_path / STAGE / "checkpoint_half_seed0.npz"
     for damaged in (file.read_bytes()[:-100], b"no archive", b""):
         file.write_bytes(damaged)
@@ -107,24 +107,24 @@ def test_what_was_changed_or_damaged_is_trained_again(people, fits, tmp_path):
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_an_arm_that_learns_from_val_or_test_is_refused(people, fits, tmp_path, split):
-    with pytest.raises(ValueError, match=f"Arm leak learns from faces of {split}"):
-        study([studies.Arm("leak", np.isin(people.split, ["train", split]), CFG)], tmp_path)
+    with pytest.raises(ValueError, match=f"Condition leak learns from faces of {split}"):
+        study([studies.Condition("leak", np.isin(people.split, ["train", split]), CFG)], tmp_path)
     assert not fits
 
 
 def test_two_arms_of_one_name_are_refused(people, fits, tmp_path):
-    first, second = arms(people)
+    first, second = conditions(people)
     with pytest.raises(ValueError, match="one name"):
         study([first, replace(second, name="all")], tmp_path)
     assert not fits
 
 
 def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypatch):
-    half = arms(people)[1]
+    half = conditions(people)[1]
     with monkeypatch.context() as shut:
-        shut.setattr(training, "open_test", None)
+        shut.setattr(training, "evaluate_on_test", None)
         (alone,) = study([half], tmp_path, seeds=[0], splits=("val",))
-    assert alone["probs"].shape == (7, 7) and not (tmp_path / "test_openings.csv").exists()
+    assert alone["probs"].shape == (7, 7) and not (tmp_path / "test_evaluations.csv").exists()
     assert (study([half], tmp_path, seeds=[0], splits=["val"])[0]["probs"] == alone["probs"]).all() and len(fits) == 1
     (opened,) = study([half], tmp_path, seeds=[0])
     assert len(fits) == 2 and openings(tmp_path) == ["half_seed0"], "what was scored is part of which run it is"
@@ -139,7 +139,7 @@ def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypat
 
 
 def test_an_arm_may_keep_its_networks(people, fits, tmp_path):
-    plain, kept = arms(people)[:1], [replace(arms(people)[0], weights=True)]
+    plain, kept = conditions(people)[:1], [replace(conditions(people)[0], weights=True)]
     assert not study(plain, tmp_path, seeds=(0,))[0]["weights"]
     study(kept, tmp_path, seeds=(0,))
     assert len(fits) == 2, "a result without the network is not enough"
@@ -157,22 +157,22 @@ def test_an_arm_may_keep_its_networks(people, fits, tmp_path):
 
 
 def test_the_last_training_may_learn_from_val_and_then_only_test_is_scored(people, fits, tmp_path):
-    both = [studies.Arm("both", people.split != "test", CFG)]
+    both = [studies.Condition("both", people.split != "test", CFG)]
     with pytest.raises(ValueError, match="learns from faces of val"):
         study(both, tmp_path)
-    result = study(both, tmp_path, seeds=(0,), splits=runs.FINAL)[0]
+    result = study(both, tmp_path, seeds=(0,), splits=runs.TEST_ONLY)[0]
     assert fits == [(63, 0)] and result["probs"].shape == (7, 7) and openings(tmp_path) == ["both_seed0"]
     assert result["train"]["n"] == 63
     with pytest.raises(ValueError, match="set keep to last"):
-        study([replace(both[0], config=replace(CFG, keep="best"))], tmp_path, splits=runs.FINAL)
+        study([replace(both[0], config=replace(CFG, keep="best"))], tmp_path, splits=runs.TEST_ONLY)
     with pytest.raises(ValueError, match="learns from faces of test"):
-        study([studies.Arm("all", people.split != "val", CFG)], tmp_path, splits=runs.FINAL)
+        study([studies.Condition("all", people.split != "val", CFG)], tmp_path, splits=runs.TEST_ONLY)
     gave = runs.fit_of(both[0], result)
     assert gave.kept == result["history"][-1] and gave.images_per_second == 63 * 2 / result["seconds"]
 
 
 def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkeypatch):
-    whole, half = arms(people)
+    whole, half = conditions(people)
     times = whole.learnt * np.where(people.labels.numpy() == 1, 3, 1)
     taken = replace(whole, learnt=times).taken(people)
     assert taken.counts().tolist() == [8, 24, 8, 8, 8, 8, 8]
@@ -190,13 +190,13 @@ def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkey
 
 @pytest.mark.parametrize("learnt", [[], [0, 0], [1, -1], [0.5, 1.0], [[True, False]]])
 def test_counts_that_mean_nothing_are_refused(learnt):
-    with pytest.raises(ValueError, match="Arm odd: learnt is"):
-        studies.Arm("odd", np.array(learnt), CFG)
+    with pytest.raises(ValueError, match="Condition odd: learnt is"):
+        studies.Condition("odd", np.array(learnt), CFG)
 
 
 def test_an_arm_of_other_data_is_refused(people, fits, tmp_path):
     with pytest.raises(ValueError, match="speaks of 3 faces, and 70 are loaded"):
-        study([studies.Arm("short", np.array([True, True, False]), CFG)], tmp_path)
+        study([studies.Condition("short", np.array([True, True, False]), CFG)], tmp_path)
     assert not fits
 
 
@@ -204,10 +204,10 @@ def test_better_takes_a_firm_gain_of_macro_f1_that_costs_no_accuracy():
     def gain(macro_f1, shared, accuracy, mean=0.01):
         return {
             "macro_f1": {"mean": mean, "verdict": macro_f1, "verdict_shared": shared},
-            "accuracy": {"mean": 0, "verdict": accuracy, "verdict_shared": "not decided"},
+            "accuracy": {"mean": 0, "verdict": accuracy, "verdict_shared": "inconclusive"},
         }
 
-    above, below, open_ = "above zero", "below zero", "not decided"
+    above, below, open_ = "above zero", "below zero", "inconclusive"
     gains = {
         "firm": gain(above, above, open_),
         "firmer": gain(above, above, above, mean=0.02),
@@ -234,22 +234,22 @@ def folder(request, monkeypatch, tmp_path):
 
 def test_what_a_cluster_did_is_kept_where_the_study_was_begun(people, fits, folder, tmp_path):
     out, lines = tmp_path / "study", []
-    first = study(arms(people), out, seeds=[0], log=lines.append, cluster="tcp://somewhere")
-    assert [(each["arm"], each["threads"]) for each in first] == [("all", 1), ("half", 1)]
+    first = study(conditions(people), out, seeds=[0], log=lines.append, cluster="tcp://somewhere")
+    assert [(each["condition"], each["threads"]) for each in first] == [("all", 1), ("half", 1)]
     assert "[2/2] half_seed0 is done: train" in lines[0] and lines[0].endswith("on cpu, threads: 1")
-    (out / "test_openings.csv").unlink()  # as if this machine had been stopped before it heard of the runs
-    again = study(arms(people), out, seeds=[0])
+    (out / "test_evaluations.csv").unlink()  # as if this machine had been stopped before it heard of the runs
+    again = study(conditions(people), out, seeds=[0])
     assert len(fits) == 2, "a finished run is not done again, here or there"
     assert all((one["probs"] == other["probs"]).all() for one, other in zip(first, again, strict=True))
-    study(arms(people), out, cluster="tcp://somewhere")
+    study(conditions(people), out, cluster="tcp://somewhere")
     assert fits[2:] == [(28, 1), (56, 1)] and len(list((out / STAGE).glob("*.npz"))) == 4
     assert openings(out) == ["all_seed0", "half_seed0", "half_seed1", "all_seed1"], "one opening a run"
-    assert folder == out or not (folder / "test_openings.csv").exists()
+    assert folder == out or not (folder / "test_evaluations.csv").exists()
 
 
 def test_a_machine_that_would_train_something_else_refuses(people, fits, tmp_path, monkeypatch):
-    (arm, _), where = arms(people), {"stage": STAGE, "data": "noise", "budget": "smoke", "device": "cpu"}
-    key = runs.identity(arm, 0, people)
+    (condition, _), where = conditions(people), {"stage": STAGE, "data": "noise", "budget": "smoke", "device": "cpu"}
+    key = runs.identity(condition, 0, people)
     others = {
         "pixels": replace(people, images=people.images.flip(2)),
         "test alone": replace(people, images=torch.where(torch.arange(70)[:, None, None] < 69, people.images, 0)),
@@ -258,7 +258,7 @@ def test_a_machine_that_would_train_something_else_refuses(people, fits, tmp_pat
     for other in others.values():
         monkeypatch.setattr(runs, "loaded", lambda data, budget, other=other: other)
         with pytest.raises(ValueError, match="would train something else than this study asks for"):
-            runs.run(arm, 0, key, "", out_root=tmp_path, **where)
+            runs.run(condition, 0, key, "", out_root=tmp_path, **where)
     assert not fits
 
 
@@ -268,23 +268,27 @@ def test_a_machine_that_keeps_the_data_elsewhere_finds_it(people, fits, tmp_path
             raise FileNotFoundError(data)
         return people
 
-    arm, key = arms(people)[1], runs.identity(arms(people)[1], 0, people)
+    condition, key = conditions(people)[1], runs.identity(conditions(people)[1], 0, people)
     monkeypatch.setattr(runs, "loaded", faces)
     where = {"stage": STAGE, "data": "/not/here", "budget": "smoke", "device": "cpu", "out_root": tmp_path}
-    assert runs.run(arm, 0, key, "", **where)["key"] == key
+    assert runs.run(condition, 0, key, "", **where)["key"] == key
 
 
 def test_another_device_is_another_run_only_where_one_is_named(people, fits, tmp_path):
-    study(arms(people), tmp_path, seeds=[0])
+    study(conditions(people), tmp_path, seeds=[0])
     file = tmp_path / STAGE / "checkpoint_all_seed0.npz"
-    result = runs.finished(file, runs.identity(arms(people)[0], 0, people), "auto")
+    result = runs.finished(file, runs.identity(conditions(people)[0], 0, people), "auto")
     assert result["device"] == "cpu" and runs.finished(file, result["key"], "cpu")
     assert runs.finished(file, result["key"], "cuda") is None
 
 
 def test_right_has_a_row_a_seed():
     labels = np.array([0, 1, 2])
-    runs = [{"arm": arm, "seed": seed, "probs": np.eye(7)[[0, seed, 2]]} for seed in (1, 0) for arm in "ba"]
+    runs = [
+        {"condition": condition, "seed": seed, "probs": np.eye(7)[[0, seed, 2]]}
+        for seed in (1, 0)
+        for condition in "ba"
+    ]
     made = studies.right(runs, labels)
     assert set(made) == {"a", "b"} and made["a"].tolist() == [[True, False, True], [True, True, True]]
 
@@ -294,8 +298,8 @@ def manifest(leaked=3, kept=10):
     rows = []
     for emotion in EMOTIONS:
         rows.append((f"test_{emotion}", "test", emotion, emotion, True, "kept"))
-        rows += [(f"leak_{emotion}_{k}", "train", emotion, emotion, False, "copy_of_test") for k in range(leaked)]
-        rows.append((f"copy_{emotion}", "train", emotion, f"{emotion}_0", False, "copy"))
+        rows += [(f"leak_{emotion}_{k}", "train", emotion, emotion, False, "duplicate_of_test") for k in range(leaked)]
+        rows.append((f"copy_{emotion}", "train", emotion, f"{emotion}_0", False, "duplicate"))
         rows += [(f"kept_{emotion}_{k}", "train", emotion, f"{emotion}_{k}", True, "kept") for k in range(kept)]
     return pd.DataFrame(rows, columns=["name", "split", "label", "group", "keep", "reason"])
 
@@ -304,7 +308,7 @@ def test_the_control_drops_as_many_faces_of_each_emotion_and_no_leaked_copy():
     table = manifest()
     learnt = studies.control(table)
     train = table.split == "train"
-    assert not learnt[~train].any() and learnt[table.reason == "copy_of_test"].all()
+    assert not learnt[~train].any() and learnt[table.reason == "duplicate_of_test"].all()
     assert (table[learnt].label.value_counts() == table[train & table.keep].label.value_counts()).all()
     assert (studies.control(table) == learnt).all() and (studies.control(table, seed=1) != learnt).any()
     mixed = table.sample(frac=1, random_state=0)

@@ -1,4 +1,4 @@
-"""The drawn faces: the same from the same seed, dealt like FER-2013, and planted as they say."""
+"""The synthetic faces: the same from the same seed, dealt like FER-2013, and planted as they say."""
 
 import json
 from collections import Counter
@@ -70,10 +70,10 @@ def test_dealt_like_fer2013(count):
 
 def test_source_tells_what_was_drawn_and_is_json_ready(people):
     source = json.loads(json.dumps(people.source))
-    assert source == people.source and people.drawn
+    assert source == people.source and people.is_synthetic
     assert {**source, "planted": []} == {
-        "name": "drawn faces",
-        "title": "drawn faces",
+        "name": "synthetic faces",
+        "title": "synthetic faces",
         "kind": "synthetic",
         "count": 700,
         "seed": 0,

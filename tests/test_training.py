@@ -124,9 +124,9 @@ def test_test_faces_are_refused(sets, tmp_path):
     with pytest.raises(ValueError, match="Test faces"):
         training.predict_proba(model, final)
     for _ in range(2):
-        probs = training.open_test(model, final, stage="03", name="baseline", out_root=tmp_path)
+        probs = training.evaluate_on_test(model, final, stage="03", name="baseline", out_root=tmp_path)
     assert probs.shape == (14, 7) and np.allclose(probs.sum(axis=1), 1, atol=1e-5)
-    log = pd.read_csv(tmp_path / "test_openings.csv")
+    log = pd.read_csv(tmp_path / "test_evaluations.csv")
     assert list(log.model) == ["baseline"] * 2 and list(log.test_faces) == [14, 14]
 
 
@@ -137,16 +137,16 @@ def test_early_stopping_counts_from_the_best_epoch():
     assert not training.stalled([], 1)
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("schedule", ["one-cycle", "plateau", "constant"])
-def test_every_optimiser_goes_with_every_schedule(sets, optimiser, schedule, tmp_path):
-    cfg = replace(CFG, epochs=1, optimiser=optimiser, schedule=schedule, patience=1, class_weighting=1.0)
+def test_every_optimiser_goes_with_every_schedule(sets, optimizer, schedule, tmp_path):
+    cfg = replace(CFG, epochs=1, optimizer=optimizer, schedule=schedule, patience=1, class_weighting=1.0)
     _, fit, _ = train(sets, cfg, checkpoint=tmp_path / "c.pt")
     assert len(fit.history) == 1
     assert train(sets, cfg, checkpoint=tmp_path / "c.pt")[1].history == fit.history
 
 
-@pytest.mark.parametrize(("field", "value"), [("optimiser", "adan"), ("schedule", "cosine"), ("precision", "half")])
+@pytest.mark.parametrize(("field", "value"), [("optimizer", "adan"), ("schedule", "cosine"), ("precision", "half")])
 def test_an_unknown_setting_is_named(sets, field, value):
     with pytest.raises(ValueError, match=f"{field} is '{value}'"):
         train(sets, replace(CFG, **{field: value}))
@@ -154,7 +154,7 @@ def test_an_unknown_setting_is_named(sets, field, value):
 
 def test_a_loss_that_is_no_number_ends_with_advice(sets):
     with pytest.raises(ValueError, match="lower peak_lr"):
-        train(sets, replace(CFG, peak_lr=1e30, optimiser="sgd", schedule="constant"))
+        train(sets, replace(CFG, peak_lr=1e30, optimizer="sgd", schedule="constant"))
 
 
 def test_loss_weights():
@@ -184,36 +184,36 @@ def test_timing_the_precision_leaves_model_and_random_state_alone(sets):
 
 def test_earlier_stages_learn_at_lower_rates():
     model = models.build("transfer")
-    optimiser = settings.make_optimiser(model, settings.TrainConfig(peak_lr=1.0, depth_decay=0.5))
-    rates = [group["lr"] for group in optimiser.param_groups]
+    optimizer = settings.make_optimizer(model, settings.TrainConfig(peak_lr=1.0, layer_lr_decay=0.5))
+    rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
-    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters()))
-    settings.make_schedule(optimiser, settings.TrainConfig(epochs=10), 10)
-    begun = [group["lr"] for group in optimiser.param_groups]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+    settings.make_schedule(optimizer, settings.TrainConfig(epochs=10), 10)
+    begun = [group["lr"] for group in optimizer.param_groups]
     assert [rate / begun[-1] for rate in begun] == pytest.approx(rates), "the schedule keeps the proportions"
-    only = settings.make_optimiser(model.open(1), settings.TrainConfig(peak_lr=1.0, depth_decay=0.5))
+    only = settings.make_optimizer(model.unfreeze(1), settings.TrainConfig(peak_lr=1.0, layer_lr_decay=0.5))
     assert [group["lr"] for group in only.param_groups] == [0.5, 1]
     with pytest.raises(ValueError, match="needs a network with a list of stages"):
-        settings.make_optimiser(models.build("small_cnn"), settings.TrainConfig(depth_decay=0.5))
+        settings.make_optimizer(models.build("small_cnn"), settings.TrainConfig(layer_lr_decay=0.5))
 
 
 def test_the_first_epochs_may_see_smaller_faces(sets):
     """Two of four epochs at 32×32, two thirds of the side; val is always scored at 48×48."""
     sides, model = [], models.build("small_cnn")
     model.register_forward_pre_hook(lambda module, given: sides.append((module.training, given[0].shape[-1])))
-    cfg = settings.TrainConfig(epochs=4, batch_size=512, small_share=0.5, precision="float32")
+    cfg = settings.TrainConfig(epochs=4, batch_size=512, progressive_resizing=0.5, precision="float32")
     training.fit(model, *sets, cfg, log=lambda line: None)
     assert [side for learning, side in sides if learning] == [32, 32, 48, 48]
     assert {side for learning, side in sides if not learning} == {48}
     faces = torch.rand(2, 1, 48, 48)
-    assert settings.sized(faces, settings.TrainConfig(), 0) is faces
-    assert (settings.sized(torch.ones(2, 1, 48, 48), cfg, 1) - 1).abs().max() < 1e-6
+    assert settings.resized(faces, settings.TrainConfig(), 0) is faces
+    assert (settings.resized(torch.ones(2, 1, 48, 48), cfg, 1) - 1).abs().max() < 1e-6
 
 
 def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
     layer = torch.nn.Linear(1, 1, bias=False)
-    averaged = settings.make_average(layer, 0.9)
-    assert settings.make_average(layer, 0.0) is None
+    averaged = settings.make_ema(layer, 0.9)
+    assert settings.make_ema(layer, 0.0) is None
     expected = None
     for step in range(60):
         layer.weight.data.fill_(float(step))
@@ -221,14 +221,14 @@ def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
         averaged.update_parameters(layer)
     assert averaged.module.weight.item() == pytest.approx(expected, rel=1e-5)
     last, _, _ = train(sets, replace(CFG, keep="last"))
-    model, fit, _ = train(sets, replace(CFG, averaging=0.9, keep="last"))
+    model, fit, _ = train(sets, replace(CFG, ema_decay=0.9, keep="last"))
     assert not same_weights(last, model), "the model ends with the average"
     right = (training.predict_proba(model, sets[1]).argmax(axis=1) == sets[1].labels.numpy()).mean()
     assert right == pytest.approx(fit.kept["val_accuracy"]), "and the average is what is scored"
 
 
 def test_the_average_goes_on_after_an_interruption(sets, tmp_path):
-    cfg = replace(CFG, averaging=0.95, mixup=0.4, clip=1.0, balanced_sampling=0.5, keep="last")
+    cfg = replace(CFG, ema_decay=0.95, mixup=0.4, clip=1.0, balanced_sampling=0.5, keep="last")
     whole = train(sets, cfg)
     assert same_weights(whole[0], train(sets, cfg)[0])
     interrupt(sets, cfg, tmp_path / "c.pt", after=1)
@@ -238,9 +238,11 @@ def test_the_average_goes_on_after_an_interruption(sets, tmp_path):
 def test_mixup_blends_faces_and_labels_by_the_same_share():
     faces = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
     labels = torch.arange(4)
-    assert settings.mixed(faces, labels, 0.0)[0] is faces and settings.mixed(faces, labels, 0.0)[1] is labels
+    assert (
+        settings.apply_mixup(faces, labels, 0.0)[0] is faces and settings.apply_mixup(faces, labels, 0.0)[1] is labels
+    )
     torch.manual_seed(0)
-    blended, shares = settings.mixed(faces, labels, 1.0)
+    blended, shares = settings.apply_mixup(faces, labels, 1.0)
     assert torch.allclose(shares.sum(dim=1), torch.ones(4))
     for row in range(4):
         share = shares[row, row].item()
@@ -278,24 +280,26 @@ def test_a_teacher_answers_for_its_share_of_what_is_learnt():
 
 def test_a_student_learns_what_its_teacher_says_of_the_same_changed_faces(sets):
     teacher, seen = Says(0.0, 0, 0, 9, 0, 0, 0), []
-    cfg = replace(CFG, teaching=1.0, small_share=0.5, epochs=2)
+    cfg = replace(CFG, distillation=1.0, progressive_resizing=0.5, epochs=2)
     training.seed_everything(0)
     model = models.build("baseline", filters=(8, 8, 8), hidden=32)
     look = model.forward
     model.forward = lambda faces: seen.append(faces) or look(faces)
-    training.fit(model, *sets, replace(cfg, small_share=0.0), augment=CHANGE, teacher=teacher, log=lambda line: None)
+    training.fit(
+        model, *sets, replace(cfg, progressive_resizing=0.0), augment=CHANGE, teacher=teacher, log=lambda line: None
+    )
     assert (training.predict_proba(model, sets[1]).argmax(1) == 3).all()
     assert any(torch.equal(teacher.asked[0], faces) for faces in seen), "both look at the same changed faces"
     for given, share in ((teacher, 0.0), (None, 0.5)):
         with pytest.raises(ValueError, match=f"teaching is {share}, and there is .* teacher: set both"):
-            train(sets, replace(CFG, teaching=share), teacher=given)
+            train(sets, replace(CFG, distillation=share), teacher=given)
     teacher.preprocess = replace(teacher.preprocess, size=96)
     with pytest.raises(ValueError, match="another size or scale"):
         train(sets, cfg, teacher=teacher)
 
 
 def test_another_teacher_is_another_training(sets):
-    model, cfg = models.build("baseline"), replace(CFG, teaching=0.5)
+    model, cfg = models.build("baseline"), replace(CFG, distillation=0.5)
     keys = {checkpoints.key(model, *sets, cfg, None, Says(*7 * [float(k)])) for k in (0, 0, 1)}
     assert len(keys) == 2
 
@@ -351,7 +355,7 @@ def test_an_epoch_never_waits_for_the_device(sets, monkeypatch):
     monkeypatch.setattr(training, "batches", lambda *given, **named: inside.append(1) or watched(*given, **named))
     monkeypatch.setattr(training, "score_val", lambda *given: inside.clear() or whole(*given))
     change = augment.ByEmotion(1, augment.Augment(erase=0.5, noise=0.1), augment.Augment())
-    cfg = replace(CFG, optimiser="sgd", epochs=2, averaging=0.9, mixup=0.2, label_smoothing=0.1)
+    cfg = replace(CFG, optimizer="sgd", epochs=2, ema_decay=0.9, mixup=0.2, label_smoothing=0.1)
     with Watch():
         training.fit(models.build("baseline", filters=(8, 8, 8), hidden=32), *sets, cfg, augment=change, log=len)
     assert not asked
@@ -367,7 +371,7 @@ def test_an_epoch_never_waits_for_the_device(sets, monkeypatch):
 )
 def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tmp_path, monkeypatch, error, said):
     path, steps = tmp_path / "c.pt", iter(range(100))
-    mixed = settings.mixed
+    mixed = settings.apply_mixup
 
     def fail(*given):
         if next(steps) == 10:  # in the second of seven steps' epochs

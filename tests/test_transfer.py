@@ -11,7 +11,7 @@ from fer_helpers.data import synthetic
 
 @pytest.fixture(scope="module")
 def sets():
-    """Train and val of few drawn faces."""
+    """Train and val of few synthetic faces."""
     people = synthetic.draw(200)
     return people.part("train").select(range(64)), people.part("val")
 
@@ -25,7 +25,7 @@ def test_stored_maps_stand_in_for_images(sets, backbone, count, shape):
     made = transfer.stored_maps(model, people, count)
     assert made.images.shape == (6, *shape) and made.images.dtype == torch.float16
     assert list(made.names) == list(people.names) and torch.equal(made.labels, people.labels)
-    top = models.build("top", backbone=backbone, count=count).take(model).eval()
+    top = models.build("head", backbone=backbone, count=count).take(model).eval()
     with torch.inference_mode():
         direct = model.eval()(model.preprocess(people.images))
         assert torch.allclose(top(top.preprocess(made.images)), direct, atol=1e-2), "but for the rounding to float16"
@@ -38,12 +38,12 @@ QUIET = {"views": [None, augment.Augment()]}
 
 
 def opened(sets, count, **how):
-    """A network, its weights before, and what train_open gave."""
+    """A network, its weights before, and what train_unfrozen gave."""
     torch.manual_seed(0)
     model = models.build("transfer")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cfg = settings.TrainConfig(epochs=2, precision="float32")
-    return model, before, transfer.train_open(model, *sets, cfg, count, **QUIET | how)
+    return model, before, transfer.train_unfrozen(model, *sets, cfg, count, **QUIET | how)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -79,7 +79,7 @@ def test_val_is_scored_as_the_whole_network_would_without_its_mirror_image(sets)
 def test_frozen_layers_stay_frozen_batch_norm_too(sets, count):
     train, val = sets
     torch.manual_seed(0)
-    model = models.build("transfer").open(count)
+    model = models.build("transfer").unfreeze(count)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     training.fit(
         model, train.select(range(64)), val, settings.TrainConfig(epochs=1, precision="float32"), log=lambda line: None

@@ -156,7 +156,7 @@ def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2)
     if not LIKELY <= correlation < 1:
         raise ValueError(f"correlation is {correlation}: pairs are compared from {LIKELY} on, and nothing exceeds 1.")
     if len(images) < 2:
-        empty = {"i": int, "j": int, "correlation": float, "mirrored": bool, "copy": bool}
+        empty = {"i": int, "j": int, "correlation": float, "mirrored": bool, "duplicate": bool}
         return pd.DataFrame({name: [] for name in empty}).astype(empty), np.arange(len(images))
     coarse, middle, fine = _pictures(images)
     pairs = _proposed(coarse)
@@ -165,8 +165,8 @@ def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2)
     table["correlation"] = _likeness(fine, pairs, shift, SIZES)
     table = table.sort_values(["correlation", "i", "j"], ascending=[False, True, True])
     table = table.drop_duplicates(["i", "j"])[["i", "j", "correlation", "mirrored"]].reset_index(drop=True)
-    table["copy"] = table.correlation > correlation
-    return table, _groups(fine, middle, table.loc[table["copy"], ["i", "j"]].to_numpy(), shift)
+    table["duplicate"] = table.correlation > correlation
+    return table, _groups(fine, middle, table.loc[table["duplicate"], ["i", "j"]].to_numpy(), shift)
 
 
 def _groups(fine: np.ndarray, middle: np.ndarray, links: np.ndarray, shift: int) -> np.ndarray:
@@ -188,7 +188,7 @@ def _groups(fine: np.ndarray, middle: np.ndarray, links: np.ndarray, shift: int)
     return group
 
 
-def find_copies(
+def find_duplicates(
     images: np.ndarray, *, flat: np.ndarray, sha256: np.ndarray, **rules
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Groups of copies, exact and near; rules as in `near_pairs`.

@@ -14,7 +14,14 @@ from fer_helpers import paths
 from fer_helpers.cleaning import duplicates
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces, pixel_sha256
 
-REASONS = ("blank", "copy_of_test", "copy_of_val", "conflict", "copy", "kept")  # the first that fits counts
+REASONS = (
+    "blank",
+    "duplicate_of_test",
+    "duplicate_of_val",
+    "conflict",
+    "duplicate",
+    "kept",
+)  # the first that fits counts
 COLUMNS = ("name", "split", "label", "sha256", "group", "keep", "reason", "twin")
 STAGE = "02_cleaning"
 
@@ -27,7 +34,7 @@ def decide(
     links: np.ndarray = (),
     *,
     majority: float = 0.5,
-    copies_of_val: bool = True,
+    duplicates_of_val: bool = True,
 ) -> pd.DataFrame:
     """The manifest: name, split, label, sha256, group, keep, reason, twin; sorted by name.
 
@@ -35,7 +42,7 @@ def decide(
     label's stays if its share of the copies is more than `majority` (1: never), otherwise none does. `twin` is the
     picture that a face copies; for a val or test face, its copy in training.
     links: (K, 2), rows of faces that are copies of each other but in two groups, since a chain was cut between them: no
-    training face stays that is a copy of a val or test face. copies_of_val: do copies of val faces leave training?
+    training face stays that is a copy of a val or test face. duplicates_of_val: do copies of val faces leave training?
     """
     table = pd.DataFrame({"name": people.names, "split": people.split})
     table["label"] = np.array(EMOTIONS)[people.labels.numpy()]
@@ -45,7 +52,7 @@ def decide(
     table["keep"], table["reason"], table["twin"] = True, "kept", ""
     columns = {name: table[name].to_numpy(object) for name in ("keep", "reason", "twin")}
     shared = table[table.duplicated("group", keep=False) | table.flat]
-    judged = ("test", "val") if copies_of_val else ("test",)
+    judged = ("test", "val") if duplicates_of_val else ("test",)
     for _, members in shared.groupby("group"):
         for row, reason, twin in _verdicts(list(members.itertuples()), judged, majority):
             columns["reason"][row], columns["twin"][row] = reason, twin
@@ -63,7 +70,7 @@ def _verdicts(members: list, judged: tuple, majority: float):
     for split in judged:
         originals = [face for face in members if face.split == split]
         if originals:
-            yield from ((face.Index, f"copy_of_{split}", _twin(face, originals)) for face in rest)
+            yield from ((face.Index, f"duplicate_of_{split}", _twin(face, originals)) for face in rest)
             return
     if not rest:
         return
@@ -75,11 +82,11 @@ def _verdicts(members: list, judged: tuple, majority: float):
     stays, *others = sorted(rest, key=lambda face: face.label != label)  # stable: the majority's first name leads
     yield stays.Index, "kept", ""
     for face in others:
-        yield face.Index, "copy" if face.label == label else "conflict", stays.name
+        yield face.Index, "duplicate" if face.label == label else "conflict", stays.name
 
 
 def _obey_links(table: pd.DataFrame, columns: dict, links: list, judged: tuple) -> None:
-    """Put copy_of_… and twins where a link of two sha256 joins a training face to a judged one of another group."""
+    """Put duplicate_of_… and twins where a link of two sha256 joins a training face to a judged one of another group."""
     alike, names = table.groupby("sha256").indices, table.name.to_numpy()
     reason, twin, split = columns["reason"], columns["twin"], table.split.to_numpy()
     for original in judged:
@@ -88,8 +95,8 @@ def _obey_links(table: pd.DataFrame, columns: dict, links: list, judged: tuple) 
             for mine, theirs in pairs:
                 if split[mine] == "train" and split[theirs] == original:
                     twin[theirs] = twin[theirs] or names[mine]
-                    if reason[mine] in ("kept", "copy", "conflict"):
-                        reason[mine], twin[mine] = f"copy_of_{original}", names[theirs]
+                    if reason[mine] in ("kept", "duplicate", "conflict"):
+                        reason[mine], twin[mine] = f"duplicate_of_{original}", names[theirs]
 
 
 def _twin(face, others: list) -> str:
@@ -98,15 +105,15 @@ def _twin(face, others: list) -> str:
 
 
 def build(
-    people: Faces, *, deviation: float = 5.0, majority: float = 0.5, copies_of_val: bool = True, **rules
+    people: Faces, *, deviation: float = 5.0, majority: float = 0.5, duplicates_of_val: bool = True, **rules
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(manifest, table of looked-at pairs) of a set of faces. deviation: see is_flat; rules: see near_pairs."""
     images = people.images.numpy()
     flat, sha256 = duplicates.is_flat(images, deviation), pixel_sha256(images)
-    group, pairs = duplicates.find_copies(images, flat=flat, sha256=sha256, **rules)
-    links = pairs.loc[pairs["copy"], ["i", "j"]].to_numpy()
+    group, pairs = duplicates.find_duplicates(images, flat=flat, sha256=sha256, **rules)
+    links = pairs.loc[pairs["duplicate"], ["i", "j"]].to_numpy()
     links = links[group[links[:, 0]] != group[links[:, 1]]]
-    manifest = decide(people, group, flat, sha256, links, majority=majority, copies_of_val=copies_of_val)
+    manifest = decide(people, group, flat, sha256, links, majority=majority, duplicates_of_val=duplicates_of_val)
     return manifest, pairs
 
 
@@ -163,7 +170,7 @@ def apply(people: Faces, manifest: pd.DataFrame) -> Faces:
     return replace(kept, source={**people.source, "cleaned": cleaned})
 
 
-def has_training_copy(manifest: pd.DataFrame) -> np.ndarray:
+def has_training_duplicate(manifest: pd.DataFrame) -> np.ndarray:
     """(N,) bool, True for val and test faces that have a copy in raw training."""
     return ((manifest.split != "train") & (manifest.twin != "")).to_numpy()
 
@@ -242,8 +249,8 @@ def label_agreement(manifest: pd.DataFrame, *, seed: int = 0, resamples: int = 2
     return {"pictures": len(n), **told, "agreement": told["agreement"][0]}
 
 
-def found_of_planted(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:
-    """For drawn faces, whose truth is known: kind, planted, found (both in one group, or called blank)."""
+def planted_recall(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:
+    """For synthetic faces, whose truth is known: kind, planted, found (both in one group, or called blank)."""
     table = pd.DataFrame(planted, columns=["name", "twin", "kind"])
     rows = manifest.set_index("name")
     together = rows.group.reindex(table.name).to_numpy() == rows.group.reindex(table.twin).to_numpy()

@@ -99,7 +99,7 @@ def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int 
     tries = [(kind, much) for kind, (_, strengths, _) in KINDS.items() for much in strengths]
     planted, original, of = plant(images, tries, count=count, seed=seed)
     pairs, _ = duplicates.near_pairs(np.concatenate([images, planted]), **rules)
-    pairs = pairs.loc[pairs["copy"] & (pairs.j >= len(images)), ["i", "j"]].to_numpy()
+    pairs = pairs.loc[pairs["duplicate"] & (pairs.j >= len(images)), ["i", "j"]].to_numpy()
     owner = np.concatenate([group, group[original]])
     kin, copy = owner[pairs[:, 0]] == owner[pairs[:, 1]], pairs[:, 1] - len(images)
     right, wrong = (np.bincount(copy[which], minlength=len(planted)) for which in (kin, ~kin))

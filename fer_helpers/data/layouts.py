@@ -228,7 +228,7 @@ def _cut_validation(people, name, problems):
 
     train = np.flatnonzero(people.split == "train")
     labels, images = people.labels[train].numpy(), people.images[train].numpy()
-    groups, _ = duplicates.find_copies(images, flat=duplicates.is_flat(images), sha256=pixel_sha256(images))
+    groups, _ = duplicates.find_duplicates(images, flat=duplicates.is_flat(images), sha256=pixel_sha256(images))
     if len(set(groups)) < 5 or np.bincount(labels).max() < 5:
         raise ValueError(f"{name} has too few different training faces to cut a fifth for validation: add some.")
     with warnings.catch_warnings():

@@ -21,8 +21,8 @@ from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
 KEPT_CACHES = 3
 SAID_LINES, SAID_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
-DRAWN = {"smoke": 700}  # faces drawn at a budget
-DRAWN_ELSE = 4000
+SYNTHETIC = {"smoke": 700}  # faces drawn at a budget
+SYNTHETIC_ELSE = 4000
 FER2013 = {  # published counts, order of EMOTIONS
     "train": (3995, 436, 4097, 7215, 4965, 4830, 3171),
     "val": (467, 56, 496, 895, 607, 653, 415),
@@ -32,7 +32,7 @@ FER2013 = {  # published counts, order of EMOTIONS
 
 @dataclass(frozen=True)
 class Found:
-    """What will be read. path: None for drawn faces. layout: folder, zip, csv or synthetic. why: for people."""
+    """What will be read. path: None for synthetic faces. layout: folder, zip, csv or synthetic. why: for people."""
 
     path: Path | None
     layout: str
@@ -42,7 +42,7 @@ class Found:
     def name(self) -> str:
         """The file's or folder's name; of kagglehub's fer2013/versions/1 that of the data set."""
         if self.path is None:
-            return "drawn faces"
+            return "synthetic faces"
         path = self.path.resolve()
         return path.parents[1].name if path.parent.name == "versions" else path.name
 
@@ -62,7 +62,7 @@ def _from_kaggle():
 def find(data: str | Path = "auto") -> Found:
     """Which data `data` (a path, kaggle, synthetic or auto) means here, and why.
 
-    auto: what FER_DATA says, or else the workbook's data folder, Kaggle, drawn faces, in this order.
+    auto: what FER_DATA says, or else the workbook's data folder, Kaggle, synthetic faces, in this order.
     Raises FileNotFoundError for a missing path, ValueError for one without data, ConnectionError where kaggle was
     asked for and doesn't give.
     """
@@ -70,7 +70,7 @@ def find(data: str | Path = "auto") -> Found:
     if asked.lower() == "auto" and (wish := os.environ.get("FER_DATA", "").strip()):
         asked, name = wish, "FER_DATA"
     if asked.lower() == "synthetic":
-        return Found(None, "synthetic", f"drawn faces ({name}={asked})")
+        return Found(None, "synthetic", f"synthetic faces ({name}={asked})")
     if asked.lower() == "kaggle":
         return _from_kaggle()
     if asked.lower() != "auto":
@@ -81,7 +81,7 @@ def find(data: str | Path = "auto") -> Found:
     try:
         return _from_kaggle()
     except ConnectionError as error:
-        return Found(None, "synthetic", f"drawn faces (the workbook's data folder holds no data set. {error})")
+        return Found(None, "synthetic", f"synthetic faces (the workbook's data folder holds no data set. {error})")
 
 
 def _found(path, layout, why):
@@ -147,7 +147,7 @@ def content_key(found: Found, budget: str = "quick") -> str:
     for module in (faces, *readers):  # the same data read by another program is other data; comments don't count
         print_.update(ast.dump(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))).encode())
     if found.layout == "synthetic":
-        print_.update(str(DRAWN.get(budget, DRAWN_ELSE)).encode())
+        print_.update(str(SYNTHETIC.get(budget, SYNTHETIC_ELSE)).encode())
     elif found.layout == "folder":
         entries = sorted((entry.name, entry.size, entry.changed) for entry in layouts.folder_entries(found.path))
         print_.update(repr(entries).encode())
@@ -174,7 +174,7 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
     key = content_key(found, budget)
     if found.layout == "synthetic":
         # The same faces whatever the training's seed: seeds are compared on the same data
-        people, notes = synthetic.draw(DRAWN.get(budget, DRAWN_ELSE), seed=0), []
+        people, notes = synthetic.draw(SYNTHETIC.get(budget, SYNTHETIC_ELSE), seed=0), []
         known = {"kind": "synthetic", "layout": "drawn", "official_split": True, "problems": []}
     else:
         people, notes = _cached(found, key)

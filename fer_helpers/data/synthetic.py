@@ -1,4 +1,4 @@
-"""The embedded default: drawn faces with individual looks, and among them copies, blanks and conflicts of known truth.
+"""The embedded default: synthetic faces with individual looks, and among them copies, blanks and conflicts of known truth.
 
 Lengths are in half heights of a face (about 24 pixels), x to the right, y down, (0, 0) between eyes and mouth; tones
 from 0 black to 255 white. In a chunk of C faces what a pixel has is (C, 48, 48), what a face has once is (C, 1, 1).
@@ -235,7 +235,7 @@ def _plant(rng, images, labels, split, names):
 
 
 def draw(count: int = 4000, seed: int = 0) -> Faces:
-    """`count` (100 or more) drawn faces in FER-2013's shares of emotions and splits; the same bytes for the same seed.
+    """`count` (100 or more) synthetic faces in FER-2013's shares of emotions and splits; the same bytes for the same seed.
 
     source["planted"]: what was hidden among the training images, a dict each: `name`, `twin` (the original's name,
     "" for a blank), `kind`: exact, exact_val, exact_test, jpeg, brightness, shift, mirrored, conflict or blank.
@@ -246,6 +246,6 @@ def draw(count: int = 4000, seed: int = 0) -> Faces:
     labels, split = _deal(rng, count)
     images = np.concatenate([_faces(rng, labels[at : at + CHUNK]) for at in range(0, count, CHUNK)])
     names = [f"{split[row]}/{EMOTIONS[labels[row]]}/drawn_{row:05d}.png" for row in range(count)]
-    source = {"name": "drawn faces", "title": "drawn faces", "kind": "synthetic", "count": count, "seed": seed}
+    source = {"name": "synthetic faces", "title": "synthetic faces", "kind": "synthetic", "count": count, "seed": seed}
     source["planted"] = _plant(rng, images, labels, split, names)
     return Faces(torch.from_numpy(images), torch.from_numpy(labels), split, np.array(names), source)

@@ -24,7 +24,7 @@ BOXES = {
 }
 REGIONS = (*BOXES, "surround")
 MOVES = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))  # pixels down and right: as drawn first, then a little elsewhere
-UNDECIDED = "not decided"
+UNDECIDED = "inconclusive"
 
 
 def regions(down: int = 0, right: int = 0) -> np.ndarray:
@@ -134,7 +134,7 @@ def partners(answers: np.ndarray) -> np.ndarray:
 
 
 def mean_of(values: np.ndarray, together: np.ndarray, among: int = 1) -> dict:
-    """Mean over faces with its 95 % interval and verdicts, as metrics.crossed gives them.
+    """Mean over faces with its 95 % interval and verdicts, as metrics.pigeonhole_mean gives them.
 
     values: (N,), or (S, N) where several draws of a control are compared; faces with a nan are left out. together:
     (N,) copies that are drawn as one. Where no face has a value there is no mean, and nothing is decided.
@@ -146,7 +146,7 @@ def mean_of(values: np.ndarray, together: np.ndarray, among: int = 1) -> dict:
             ("verdict", "verdict_shared"), UNDECIDED
         )
     every = np.ones(there.sum(), bool)
-    return metrics.crossed(values[:, there], every, together=together[there], among=among)
+    return metrics.pigeonhole_mean(values[:, there], every, together=together[there], among=among)
 
 
 def leads(learnt: np.ndarray, fresh: np.ndarray, centre: np.ndarray, region: str) -> dict[str, np.ndarray]:
@@ -198,7 +198,7 @@ def verdict(placements: list[dict[str, np.ndarray]], together: np.ndarray) -> di
 
     placements: condition -> values, see leads, the regions unmoved first. A claim doesn't hold if there a condition is
     below zero by the interval that shares its error among them; controls, with a *, only keep it from holding.
-    returns: verdict (holds, doesn't, not decided), unmet (the conditions that keep it from holding) and found (the
+    returns: verdict (holds, doesn't, inconclusive), unmet (the conditions that keep it from holding) and found (the
     intervals at the first placement).
     """
     firm = sum("*" not in name for name in placements[0])

@@ -131,7 +131,7 @@ def rows(name: str, photo: detection.Photo, faces: list, least: float) -> list[d
     told = []
     for number, face in enumerate(faces, 1):
         left, top, side = (round(value * photo.scale) for value in face.box)
-        where = {"left": left, "top": top, "side": side}
+        where = {"left": left, "head": top, "side": side}
         row = {"picture": name, "face": number, "found": face.found, **where, "answer": face.label(least)}
         row |= {"likeliest": face.likeliest, "probability": round(float(face.probabilities.max()), 4)}
         row |= {emotion: round(float(p), 4) for emotion, p in zip(EMOTIONS, face.probabilities, strict=True)}

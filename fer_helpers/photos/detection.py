@@ -61,14 +61,14 @@ class Face(NamedTuple):
 
 
 def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | None]:
-    """A network that learnt from photographs, and the probability below which it isn't sure (`results.sureness`).
+    """A network that learnt from photographs, and the probability below which it isn't sure (`results.confidence_threshold`).
 
-    Raises ValueError for a network that learnt from drawn faces, whose answers about a photograph mean nothing.
+    Raises ValueError for a network that learnt from synthetic faces, whose answers about a photograph mean nothing.
     """
     model = models.load(path)
     if model.card.get("metrics", {}).get("data", {}).get("demonstration", True):
         raise ValueError(f"{path} doesn't say that it learnt from photographs of faces: name a model that did.")
-    return model, results.sureness(path, model.card, accuracy)
+    return model, results.confidence_threshold(path, model.card, accuracy)
 
 
 def least(sure: dict | None) -> float:

@@ -13,7 +13,7 @@ from fer_helpers.photos import detection
 
 LONGER = 640  # pixels of a film's picture: enough for faces from a tenth of it
 SMALLEST = 0.1
-COLUMNS = ["seconds", "face", "left", "top", "side", "answer", "likeliest", "probability", *EMOTIONS]
+COLUMNS = ["seconds", "face", "left", "head", "side", "answer", "likeliest", "probability", *EMOTIONS]
 
 
 def frames(path: str | Path, a_second: float) -> Iterator[tuple[float, Image.Image]]:

@@ -168,7 +168,7 @@ def results_in(options: dict[str, str]) -> str:
 
 
 def reference(options: dict[str, str]) -> None:
-    """The main row on the real data, the same on drawn faces, and of both what may be given away."""
+    """The main row on the real data, the same on synthetic faces, and of both what may be given away."""
     from fer_helpers.data import sources
     from fer_helpers.publishing import report
 
@@ -178,7 +178,9 @@ def reference(options: dict[str, str]) -> None:
     drawn = options | {"DATA": "synthetic", "OUT": str(out / "drawn")}
     run_notebooks("reference", options)
     run_notebooks("reference", drawn)
-    shorter = {"08": "member_epochs=12 student_epochs=8"}  # drawn faces are learnt soon; 60 epochs take an hour more
+    shorter = {
+        "08": "member_epochs=12 student_epochs=8"
+    }  # synthetic faces are learnt soon; 60 epochs take an hour more
     for path in sorted(out.glob("0[678]_*/receipt.json")):  # studies that are finished
         run_notebooks(path.parent.name[:2], drawn | {"PARAMS": shorter.get(path.parent.name[:2], "")})
     report.reference(out, out / "drawn")

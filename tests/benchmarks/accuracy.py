@@ -49,11 +49,11 @@ SMALL = TrainConfig(
     epochs=20,
     peak_lr=0.1,
     weight_decay=5e-4,
-    optimiser="sgd",
-    small_share=0.6,
+    optimizer="sgd",
+    progressive_resizing=0.6,
     label_smoothing=0.1,
     class_weighting=0.5,
-    averaging=0.998,
+    ema_decay=0.998,
     keep="last",
 )
 RECIPE = Recipe("small_cnn", FOUR_LAYER, SMALL, Augment(degrees=10, shift=0.08, scale=0.1, contrast=0.2))
@@ -70,9 +70,11 @@ def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> d
     if small:
         learnt = learnt & (np.cumsum(learnt) <= 300)
     config = replace(recipe.config, epochs=1) if small else recipe.config
-    arm = studies.Arm(recipe.name, learnt, config, recipe.change, recipe.network, recipe.arguments, shift=recipe.shift)
+    condition = studies.Condition(
+        recipe.name, learnt, config, recipe.change, recipe.network, recipe.arguments, shift=recipe.shift
+    )
     where = {"stage": "bench_accuracy", "data": data, "budget": budget, "device": "cpu", "out_root": out_root}
-    found = judged(recipe, studies.study([arm], seeds, **where), people.part("val", "test"))
+    found = judged(recipe, studies.study([condition], seeds, **where), people.part("val", "test"))
     print(f"\n{pd.DataFrame(found['runs']).to_string(index=False)}\n{found['told']}")
     return {"training_faces": int(learnt.sum()), **found}
 

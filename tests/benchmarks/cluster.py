@@ -36,11 +36,11 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     everyone = sources.load(data, log=lambda line: None)
     learnt = np.isin(np.arange(len(everyone)), np.flatnonzero(everyone.split == "train")[:faces])
     cfg = settings.TrainConfig(epochs=epochs, keep="last", precision="float32")
-    arm = studies.Arm("short", learnt, cfg)
+    condition = studies.Condition("short", learnt, cfg)
     start = time.perf_counter()
-    runs.identity(replace(arm, learnt=everyone.split == "train"), 0, everyone)
+    runs.identity(replace(condition, learnt=everyone.split == "train"), 0, everyone)
     identity = time.perf_counter() - start
-    measured = [timed(arm, times, data, workers) for workers in WORKERS]
+    measured = [timed(condition, times, data, workers) for workers in WORKERS]
     print("measured:", *measured, sep="\n  ")
     overhead, begun = (measured[0][name] for name in ("overhead_seconds_a_run", "start_seconds"))
     run = paths.read_json(KNOWN)["run"]["seconds"]
@@ -59,7 +59,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     }
 
 
-def timed(arm: studies.Arm, times: int, data: str, workers: int) -> dict:
+def timed(condition: studies.Condition, times: int, data: str, workers: int) -> dict:
     """A study on so many workers, after they have imported torch and read the data: that is in start_seconds.
 
     overhead: all that isn't training, from sending a run to keeping its result; waiting for the last run is in it.
@@ -72,10 +72,10 @@ def timed(arm: studies.Arm, times: int, data: str, workers: int) -> dict:
         list(clusters.results(address, time.sleep, empty, log=lambda line: None))
         call = (time.perf_counter() - start) / len(empty)
         start = time.perf_counter()
-        first = studies.study([arm], range(100, 100 + workers), **where)
+        first = studies.study([condition], range(100, 100 + workers), **where)
         begun = time.perf_counter() - start - max(each["seconds"] for each in first)
         start = time.perf_counter()
-        found = studies.study([arm], range(times), **where)
+        found = studies.study([condition], range(times), **where)
         seconds = time.perf_counter() - start
     training = sum(each["seconds"] for each in found)
     return {

@@ -24,7 +24,7 @@ CORRELATION = inspect.signature(duplicates.near_pairs).parameters["correlation"]
 
 
 def measure(data: str, small: bool, out_root: str) -> dict:
-    """Time and memory on the data, growth on drawn faces, and side by side with imagededup."""
+    """Time and memory on the data, growth on synthetic faces, and side by side with imagededup."""
     runs = [measured("copies", "build", data) for _ in range(1 if small else 3)]
     print("build:", *runs, sep="\n  ")
     growth = [
@@ -53,8 +53,8 @@ def build(data: str) -> dict:
     return built(sources.load(data, log=lambda line: None))
 
 
-def drawn(count: str) -> dict:
-    """The same on drawn faces."""
+def is_synthetic(count: str) -> dict:
+    """The same on synthetic faces."""
     return built(synthetic.draw(int(count)))
 
 
@@ -66,7 +66,7 @@ def built(people) -> dict:
         "images": len(people),
         "seconds": seconds,
         "pairs_compared": len(pairs),
-        "copies": int(pairs["copy"].sum()),
+        "copies": int(pairs["duplicate"].sum()),
     }
     return found | {"kept": int(manifest.keep.sum()), "memory_before_mb": before, "memory_peak_mb": peak_memory()}
 
@@ -87,14 +87,14 @@ def beside(data: str, count: str) -> dict:
         return {"pairs": len(pairs), "planted_missed": len(lost), "missed": missed}
 
     (table, _), seconds = timed(duplicates.near_pairs, together)
-    copied = table.loc[table["copy"], ["i", "j"]].to_numpy()
-    told = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(copied)}}
+    leaked = table.loc[table["duplicate"], ["i", "j"]].to_numpy()
+    told = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(leaked)}}
     try:
         pairs, seconds = hashed(together)
     except ImportError:
         return told | {"imagededup": "not measured: not installed"}
     refused = int((duplicates.likeness(together, pairs) <= CORRELATION).sum())
-    unseen = len({tuple(pair) for pair in copied.tolist()} - {tuple(pair) for pair in pairs.tolist()})
+    unseen = len({tuple(pair) for pair in leaked.tolist()} - {tuple(pair) for pair in pairs.tolist()})
     return told | {
         "imagededup": seconds | marked(pairs) | {"pairs_refused_by_pixels": refused, "of_ours_missed": unseen}
     }

@@ -127,8 +127,8 @@ def cached_rival(network: str, people: Faces, warm: int, precision: str, folder:
 
     def tried(faces: Faces, workers: int) -> float:
         model = build(network, usual=True).to(memory_format=torch.channels_last)
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-        return rate(Cached(faces), model, optimiser, precision, warm, workers, torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        return rate(Cached(faces), model, optimizer, precision, warm, workers, torch.channels_last)
 
     few = people.select(np.arange(2 * warm * CONFIG.batch_size))
     workers = max((0, 2), key=lambda workers: tried(few, workers))
@@ -136,7 +136,7 @@ def cached_rival(network: str, people: Faces, warm: int, precision: str, folder:
 
 
 def rate(
-    data: Dataset, model: nn.Module, optimiser, precision: str, warm: int, workers=2, layout=torch.contiguous_format
+    data: Dataset, model: nn.Module, optimizer, precision: str, warm: int, workers=2, layout=torch.contiguous_format
 ) -> float:
     """Faces per second of the common loop over a DataLoader, after `warm` batches."""
     loader = DataLoader(data, batch_size=CONFIG.batch_size, shuffle=True, num_workers=workers)
@@ -147,9 +147,9 @@ def rate(
         with devices.numbers(precision, CPU):
             logits = model(faces.contiguous(memory_format=layout))
             loss = loss_of(logits, labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         total += loss.item() * len(labels)
         right += (logits.argmax(1) == labels).sum().item()
         seen += len(labels)

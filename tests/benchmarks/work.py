@@ -146,8 +146,8 @@ class Steps:
 
     def parts(self) -> dict:
         """Seconds of a step, part by part: the mean over an epoch."""
-        optimiser = settings.make_optimiser(self.model, usual.CONFIG)
-        schedule = settings.make_schedule(optimiser, usual.CONFIG, len(self.fixed))
+        optimizer = settings.make_optimizer(self.model, usual.CONFIG)
+        schedule = settings.make_schedule(optimizer, usual.CONFIG, len(self.fixed))
         spent, order, last = {}, torch.Generator().manual_seed(0), time.perf_counter()
 
         def lap(name: str) -> None:
@@ -161,9 +161,9 @@ class Steps:
             lap("preprocess and augment")
             self.forward_backward(faces, labels, between=lambda: lap("forward"))
             lap("backward")
-            optimiser.step()
+            optimizer.step()
             schedule.step()
-            lap("optimiser")
+            lap("optimizer")
         return spent
 
     def kinds(self) -> dict:
