@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from fer_helpers import metrics as scoring
-from fer_helpers import paths, results, run
+from fer_helpers import paths, results
 from fer_helpers.publishing import compare
+from fer_helpers.workbook import cli
 
 NAMES = np.array([f"face_{k:03}" for k in range(400)])
 SPLIT = np.repeat(["val", "test"], 200)
@@ -36,7 +37,7 @@ def test_what_differs_is_named_and_scores_are_paired(tmp_path, capsys):
     b = folder(tmp_path / "b", 140, seed=1, code="b", config={"epochs": 5})
     (b / "05_grad_cam").mkdir()
     paths.write_json(b / "05_grad_cam" / "metrics.json", {})
-    assert run.do("compare", {"A": str(a), "B": str(b), "OUT": str(tmp_path)}) is None
+    assert cli.do("compare", {"A": str(a), "B": str(b), "OUT": str(tmp_path)}) is None
     found = paths.read_json(tmp_path / "compare.json")
     assert found["differs"] == {
         "parameters": {"seed: 0 -> 1": ["03"]},

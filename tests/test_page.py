@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fer_helpers import paths, plots, run
+from fer_helpers import paths, plots
 from fer_helpers.publishing import page, readme, story
+from fer_helpers.workbook import cli
 from tests import pages
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -177,7 +178,7 @@ def test_what_is_wrong_with_one_file_spoils_neither_page_nor_run(results, capsys
 
 def test_report_is_a_command(results, capsys):
     out, _ = results
-    assert run.do("report", {"OUT": str(out)}) is None and (out / "index.html").exists()
+    assert cli.do("report", {"OUT": str(out)}) is None and (out / "index.html").exists()
     assert "the page: " in capsys.readouterr().out
 
 

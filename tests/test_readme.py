@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_helpers import paths, run
+from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import readme
+from fer_helpers.workbook import commands
 
 TEXT = (paths.ROOT / "README.md").read_text()
 
@@ -43,7 +44,7 @@ def test_commands_and_files_that_it_names_exist():
     for command in re.findall(
         r"\bmake ([a-z][a-z-]+|\d\d)\b", "".join(re.findall(r"`[^`]+`|```.*?```", TEXT, re.DOTALL))
     ):
-        assert command in run.COMMANDS or command.isdigit(), command
+        assert command in commands.COMMANDS or command.isdigit(), command
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
         assert (paths.ROOT / path).exists(), path
 
