@@ -15,6 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "outputs" / "reference"
+MAIN_ROW = ("01", "02", "03", "04", "05", "09", "10")  # the other notebooks are studies: many trainings each
+RECEIPT = "receipt.json"  # beside a finished notebook's results: what they were made from
+EDITABLE = ("manifest.csv",)  # results that may be edited by hand: what reads them runs again, what wrote them doesn't
 DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 
 ROOM = "the disk is full; make room and run again, what was finished is kept"

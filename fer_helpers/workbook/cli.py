@@ -116,7 +116,8 @@ def do(command: str, options: dict[str, str]) -> int | None:
 
         out = ROOT / results_in(options) / "videos"
         return webapp.answer(command, options.get("MODEL", ""), options.get("VIDEO", ""), out, asked_for(options))
-    from fer_helpers.publishing import readme, report
+    from fer_helpers.publishing import readme
+    from fer_helpers.publishing import reference as kept
     from tests.rehearsal import rehearsal
 
     if command == "rehearse":
@@ -124,7 +125,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "evaluate":
         if "MODEL" not in options:
             raise UserError("Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors")
-        return report.evaluate(options["MODEL"], options.get("DATA", "auto"), results_in(options), budget_of(options))
+        return kept.evaluate(options["MODEL"], options.get("DATA", "auto"), results_in(options), budget_of(options))
     return reference(options) if command == "reference" else readme.address()
 
 
@@ -153,12 +154,12 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
 
 
 def tell(command: str, options: dict[str, str]) -> None:
-    """The page of results, or two folders side by side; nothing is run, and no test is opened."""
+    """The page of results, or two folders side by side; nothing is run, nor evaluated on the test set."""
     from fer_helpers.publishing import compare, page
 
     out = ROOT / results_in(options)
     if command == "compare":
-        return compare.tell(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
+        return compare.folders(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
     return page.make(out) if command == "report" else page.after_run(out)
 
 
@@ -170,20 +171,19 @@ def results_in(options: dict[str, str]) -> str:
 def reference(options: dict[str, str]) -> None:
     """The main row on the real data, the same on synthetic faces, and of both what may be given away."""
     from fer_helpers.data import sources
-    from fer_helpers.publishing import report
+    from fer_helpers.publishing import reference as kept
 
     if sources.find(options.get("DATA", "auto")).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
     out = ROOT / results_in(options)
-    drawn = options | {"DATA": "synthetic", "OUT": str(out / "drawn")}
+    synthetic = options | {"DATA": "synthetic", "OUT": str(out / "synthetic")}
     run_notebooks("reference", options)
-    run_notebooks("reference", drawn)
-    shorter = {
-        "08": "member_epochs=12 student_epochs=8"
-    }  # synthetic faces are learnt soon; 60 epochs take an hour more
+    run_notebooks("reference", synthetic)
+    # synthetic faces are easy: 60 epochs would take an hour more
+    shorter = {"08": "member_epochs=12 student_epochs=8"}
     for path in sorted(out.glob("0[678]_*/receipt.json")):  # studies that are finished
-        run_notebooks(path.parent.name[:2], drawn | {"PARAMS": shorter.get(path.parent.name[:2], "")})
-    report.reference(out, out / "drawn")
+        run_notebooks(path.parent.name[:2], synthetic | {"PARAMS": shorter.get(path.parent.name[:2], "")})
+    kept.make(out, out / "synthetic")
 
 
 def bench(options: dict[str, str], *names: str) -> int:
