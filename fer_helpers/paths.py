@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,6 +115,15 @@ def save_figure(figure, path: str | Path) -> None:
     told = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
     with whole(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None, **told})
+
+
+def save_headline(out: Path, *, value: str, interval: str, of: str, reading: Iterable[str], figure: str) -> None:
+    """Add to a notebook's metrics.json, which lies in `out`, what the page of results shows of it.
+
+    value `of` what, with its unit; interval: how far it can be trusted; reading: what `figure`, a file in `out`, says.
+    """
+    words = {"value": value, "interval": interval, "of": of, "reading": list(reading), "figure": figure}
+    write_json(out / "metrics.json", {**read_json(out / "metrics.json"), "headline": words})
 
 
 def add_line(path: str | Path, row: dict) -> None:

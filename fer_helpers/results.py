@@ -77,15 +77,6 @@ def keep(
     return metrics
 
 
-def headline(out: Path, *, value: str, interval: str, of: str, reading: list[str], figure: str) -> None:
-    """Add to a notebook's metrics.json what the page of results shows of it.
-
-    value `of` what, with its unit; interval: how far it can be trusted; reading: what `figure`, a file in `out`, says.
-    """
-    words = {"value": value, "interval": interval, "of": of, "reading": list(reading), "figure": figure}
-    paths.write_json(out / "metrics.json", {**paths.read_json(out / "metrics.json"), "headline": words})
-
-
 def best_on_val(models: list[dict]) -> tuple[dict, dict] | None:
     """Of these metrics those of the model that is best on val, and its accuracy on test as a headline's first words.
 

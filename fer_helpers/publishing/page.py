@@ -14,7 +14,7 @@ from pathlib import Path
 from fer_helpers import paths, results
 from fer_helpers.publishing import readme, rendering
 
-HEADLINE = ("value", "interval", "of", "reading", "figure")  # what `results.headline` writes
+HEADLINE = ("value", "interval", "of", "reading", "figure")  # what `paths.save_headline` writes
 MODELS = ("03", "04", "08")  # notebooks that train what may be the best network
 
 
@@ -23,7 +23,7 @@ class Section:
     """One notebook's part of the page.
 
     folder: where its results were read, None if there are none. kept: they are those of outputs/reference, since this
-    folder has none. headlines: as `results.headline` wrote them. problem: why there is none, in a sentence.
+    folder has none. headlines: as `paths.save_headline` wrote them. problem: why there is none, in a sentence.
     """
 
     stage: str
