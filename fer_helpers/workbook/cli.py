@@ -129,7 +129,8 @@ def do(command: str, options: dict[str, str]) -> int | None:
 
 def publish(command: str, options: dict[str, str]) -> None:
     """What is made from results: the reference, which runs the notebooks first, the page, comparisons, a new score."""
-    from fer_helpers.publishing import compare, page, readme, report
+    from fer_helpers.publishing import compare, page, readme
+    from fer_helpers.publishing import reference as kept
 
     out = out_root(options)
     if command == "reference":
@@ -137,9 +138,9 @@ def publish(command: str, options: dict[str, str]) -> None:
     if command == "report":
         return page.make(out)
     if command == "compare":
-        return compare.tell(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
+        return compare.folders(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
     if command == "evaluate":
-        return report.evaluate(options["MODEL"], options.get("DATA", "auto"), str(out), budget_of(options))
+        return kept.evaluate(options["MODEL"], options.get("DATA", "auto"), str(out), budget_of(options))
     return readme.address()
 
 
@@ -172,18 +173,18 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
 def reference(options: dict[str, str]) -> None:
     """The main row on the real data, the same on synthetic faces, and of both what may be given away."""
     from fer_helpers.data import sources
-    from fer_helpers.publishing import report
+    from fer_helpers.publishing import reference as kept
 
     if sources.find(options.get("DATA", "auto")).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
     out = out_root(options)
-    synthetic = options | {"DATA": "synthetic", "OUT": str(out / "drawn")}
+    synthetic = options | {"DATA": "synthetic", "OUT": str(out / "synthetic")}
     run_notebooks("reference", options)
     run_notebooks("reference", synthetic)
     shorter = {"08": "member_epochs=12 student_epochs=8"}  # synthetic faces are easy; 60 epochs take an hour more
     for path in sorted(out.glob("0[678]_*/receipt.json")):  # studies that are finished
         run_notebooks(path.parent.name[:2], synthetic | {"PARAMS": shorter.get(path.parent.name[:2], "")})
-    report.reference(out, out / "drawn")
+    kept.make(out, out / "synthetic")
 
 
 def out_root(options: dict[str, str]) -> Path:
