@@ -8,13 +8,16 @@ import os
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "outputs" / "reference"
+MAIN_ROW = ("01", "02", "03", "04", "05", "09", "10")  # the other notebooks are studies: many trainings each
+RECEIPT = "receipt.json"  # beside a finished notebook's results: what they were made from
+EDITABLE = ("manifest.csv",)  # results that may be edited by hand: what reads them runs again, what wrote them doesn't
 DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 
 ROOM = "the disk is full; make room and run again, what was finished is kept"
@@ -112,6 +115,15 @@ def save_figure(figure, path: str | Path) -> None:
     told = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
     with whole(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None, **told})
+
+
+def save_headline(out: Path, *, value: str, interval: str, of: str, reading: Iterable[str], figure: str) -> None:
+    """Add to a notebook's metrics.json, which lies in `out`, what the page of results shows of it.
+
+    value `of` what, with its unit; interval: how far it can be trusted; reading: what `figure`, a file in `out`, says.
+    """
+    words = {"value": value, "interval": interval, "of": of, "reading": list(reading), "figure": figure}
+    write_json(out / "metrics.json", {**read_json(out / "metrics.json"), "headline": words})
 
 
 def add_line(path: str | Path, row: dict) -> None:

@@ -75,7 +75,7 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
     """
     rows, titles = max(1, -(-len(images) // columns)), titles or []
     tall = 1.45 if any(titles[columns:]) else 1.28  # inches a row, with or without its titles
-    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze_excitation=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
     for place in axes.flat:
         place.set_axis_off()
     for k, (place, image) in enumerate(zip(axes.flat, images, strict=False)):

@@ -77,6 +77,21 @@ def keep(
     return metrics
 
 
+def best_on_val(models: list[dict]) -> tuple[dict, dict] | None:
+    """Of these metrics those of the model that is best on val, and its accuracy on test as a headline's first words.
+
+    One that was trained on val wasn't chosen by it. None if there is no other.
+    """
+    chosen_by_val = [each for each in models if each.get("val") and each.get("test")]
+    if not chosen_by_val:
+        return None
+    best = max(chosen_by_val, key=lambda each: each["val"]["accuracy"])
+    test, (low, high) = best["test"], best["test"]["accuracy_ci95"]
+    among = f", the best on val of {len(chosen_by_val)} networks" * (len(chosen_by_val) > 1)
+    of = f"of the {test['n']:,} PrivateTest faces are recognised by the {best['model'].replace('_', ' ')}{among}"
+    return best, {"value": f"{test['accuracy']:.1%}", "interval": f"95 % interval {low:.1%} to {high:.1%}", "of": of}
+
+
 def write_predictions(path: Path, **arrays) -> None:
     """Write names, labels, split and probs (N, 7) float32 of val and test."""
     with paths.whole(path) as temporary, temporary.open("wb") as stream:

@@ -10,18 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from fer_helpers import models, paths, run, training
+from fer_helpers import models, paths, training
 from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.publishing import measured, report
+from fer_helpers.publishing import readme, reference
+from fer_helpers.workbook import cli
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks import accuracy, usual, work
 
 
 def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "module", lambda name, *words: bench.main(*words))
+    monkeypatch.setattr(cli, "module", lambda name, *words: bench.main(*words))
     paths.write_json(tmp_path / "bench.json", {"another": {"seconds": 1}})
-    run.bench({"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "copies small"})
+    cli.do("bench", {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "copies small"})
     told = paths.read_json(tmp_path / "bench.json")
     assert told["another"] == {"seconds": 1}
     found = told["copies"]
@@ -64,16 +65,9 @@ def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(tmp_
     assert found["growth"]["runs"][0]["memory_peak_mb"] > 100
     assert all(math.isfinite(number) for number in numbers(found))
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    lines = measured.speed_lines()
+    lines = readme.block("speed")
     assert f"{found['epoch']['baseline']['ours']:,.0f} faces a second" in lines
     assert found["run"]["device"].replace("cpu: ", "") in lines
-
-
-def test_the_speed_is_told_when_it_was_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    assert measured.speed_lines() == ""
-    paths.write_json(tmp_path / "bench.json", {"copies": {}})
-    assert measured.speed_lines() == ""
 
 
 def test_multiplications_are_counted_from_the_shapes():
@@ -109,13 +103,13 @@ def test_the_rivals_get_the_same_faces(tmp_path):
 def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     began, real = [], training.fit
     monkeypatch.setattr(training, "fit", lambda *given, **named: began.append(1) or real(*given, **named))
-    monkeypatch.setattr(run, "module", lambda name, *words: bench.main(*words))
+    monkeypatch.setattr(cli, "module", lambda name, *words: bench.main(*words))
     options = {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "small"}
-    run.do("bench-accuracy", options)
+    cli.do("bench-accuracy", options)
     trained = len(began)
     first = paths.read_json(tmp_path / "bench.json")
     assert trained == 4 and set(first) == {"accuracy", "with_copies"}, "two seeds of each, when it is tried small"
-    run.do("bench-accuracy", options)
+    cli.do("bench-accuracy", options)
     assert len(began) == trained, "finished runs are read"
     again, said = paths.read_json(tmp_path / "bench.json"), capsys.readouterr().out
     for name, told in again.items():
@@ -126,14 +120,14 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
         assert not told["reached"] and told["told"] in said and "not reached" in told["told"]
     assert len(pd.read_csv(tmp_path / "bench_small" / "test_evaluations.csv")) == trained, "one opening a run"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    lines, middle = measured.accuracy_lines().splitlines(), again["accuracy"]["median"]
+    lines, middle = readme.block("accuracy").splitlines(), again["accuracy"]["median"]
     record = {"weights": 2_600_000, "epochs_seen": 60, "test": {"accuracy": 0.7, "accuracy_ci95": [0.685, 0.715]}}
     record["run"] = {"seconds": 3600, "threads": 2, "device": "cpu: one", "precision": "bfloat16"}
     paths.write_json(tmp_path / "08_record" / "single" / "metrics.json", record)
-    told = measured.accuracy_lines().splitlines()[2]
+    told = readme.block("accuracy").splitlines()[2]
     assert "single, 2,600,000 weights, 60 epochs: **70.0% on PrivateTest** (68.5% to 71.5%) after 60 minutes" in told
     leaky = again["with_copies"]["median"]
-    assert f"copies of test faces, 40 epochs of 300 faces: {leaky['test']:.1%} on PrivateTest" in lines[1]
+    assert f"duplicates of test faces, 40 epochs of 300 faces: {leaky['test']:.1%} on PrivateTest" in lines[1]
     assert len(lines) == 2 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.2%} on both" in lines[0]
 
 
@@ -170,7 +164,7 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch)
     by = {(each["workers"], each["runs"]): each["minutes"] for each in found["calculated"]["runs"]}
     assert by[1, 15] > by[2, 15] > by[50, 15] < by[50, 150], "more workers, less time; more runs, more time"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    assert f"15 runs on 50: {by[50, 15]:.0f} min" in measured.cluster_line()
+    assert f"15 runs on 50: {by[50, 15]:.0f} min" in readme.block("cluster")
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
@@ -184,7 +178,7 @@ def test_the_reference_keeps_full_measurements_of_fer2013_alone(tmp_path, monkey
     real, drawn = ({"data": {"kind": kind}, "small": False} for kind in ("fer2013", "synthetic"))
     paths.write_json(tmp_path / "reference" / "bench.json", {"a": real | {"of": "before"}, "b": real})
     paths.write_json(tmp_path / "bench.json", {"a": real, "b": drawn, "c": real | {"small": True}})
-    report.keep_benchmarks(tmp_path / "bench.json")
+    reference.keep_benchmarks(tmp_path / "bench.json")
     assert paths.read_json(tmp_path / "reference" / "bench.json") == {"a": real, "b": real}
 
 
@@ -196,7 +190,7 @@ def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
         number > 0 for number in numbers({key: found[key] for key in ("faces_a_second", "photographs_a_second")})
     )
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    assert f"{found['faces_a_second']:,} cut faces a second" in measured.photos_lines()
+    assert f"{found['faces_a_second']:,} cropped faces a second" in readme.block("photos")
     case = {"side": 72, "turn": 0, "found": 0.6, "against_bare": {"difference": -0.021, "ci95": [-0.05, 0.01]}}
     told = {
         "framing": {"faces": 50, "cases": [case, {**case, "turn": 20, "found": 0.3}]},
@@ -204,7 +198,7 @@ def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
         "detected": {"100 small faces": {"faces": 100, "found": 94}},
     }
     paths.write_json(tmp_path / "10_your_photos" / "metrics.json", told)
-    lines = measured.photos_lines()
+    lines = readme.block("photos")
     assert (
         "60% to 60% are found (turned by 20° 30%)" in lines
         and "-2.1 points against the bare faces (95 % intervals from -5.0 to +1.0)" in lines
@@ -219,6 +213,4 @@ def test_the_first_steps_are_measured_in_a_clone_and_told(tmp_path, monkeypatch)
     assert 0 < took["cloned"] < took["installed"] < min(took["prediction"], took["figure"])
     assert found["small"] and re.fullmatch(r"[a-z]+ \d+%", found["answer"])
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    assert f"first prediction {took['prediction'] / 60:.1f} minutes after" in measured.start_line()
-    (tmp_path / "bench.json").unlink()
-    assert measured.start_line() == ""
+    assert f"first prediction {took['prediction'] / 60:.1f} minutes after" in readme.block("start")

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from fer_helpers import metrics as scoring
-from fer_helpers import paths, results, run
+from fer_helpers import metrics as scores
+from fer_helpers import paths, results
 from fer_helpers.publishing import compare
+from fer_helpers.workbook import cli
 
 NAMES = np.array([f"face_{k:03}" for k in range(400)])
 SPLIT = np.repeat(["val", "test"], 200)
 LABELS = np.arange(400) % 7
 
 
-def folder(root, right, *, names=NAMES, labels=LABELS, seed=0, code="a", key="k", kind="folder", config=None):
+def folder(root, right, *, names=NAMES, labels=LABELS, seed=0, code="a", key="k", config=None):
     """Results of notebook 03 with one model that is right on the first `right` faces of val and of test."""
     stage = root / "03_baseline_cnn"
     guess = np.where(np.arange(400) % 200 < right, labels, (labels + 1) % 7)
@@ -21,7 +22,7 @@ def folder(root, right, *, names=NAMES, labels=LABELS, seed=0, code="a", key="k"
     arrays = {"names": names, "labels": labels, "split": SPLIT, "probs": np.eye(7, dtype=np.float32)[guess]}
     results.write_predictions(stage / "predictions.npz", **{name: each[order] for name, each in arrays.items()})
     part = {"accuracy": right / 200}
-    data = {"key": key, "kind": kind, "source": f"{key}.zip", "counts": {"train": 9}}
+    data = {"key": key, "source": f"{key}.zip", "counts": {"train": 9}}
     metrics = {"model": "baseline", "epochs_seen": 3, "val": part, "test": part, "data": data}
     metrics |= {"config": config or {"epochs": 3}, "run": {"commit": code, "when": str(seed), "seconds": seed}}
     paths.write_json(stage / "metrics.json", metrics)
@@ -36,30 +37,30 @@ def test_what_differs_is_named_and_scores_are_paired(tmp_path, capsys):
     b = folder(tmp_path / "b", 140, seed=1, code="b", config={"epochs": 5})
     (b / "05_grad_cam").mkdir()
     paths.write_json(b / "05_grad_cam" / "metrics.json", {})
-    assert run.do("compare", {"A": str(a), "B": str(b), "OUT": str(tmp_path)}) is None
-    found = paths.read_json(tmp_path / "compare.json")
-    assert found["differs"] == {
+    assert cli.do("compare", {"A": str(a), "B": str(b), "OUT": str(tmp_path)}) is None
+    comparison = paths.read_json(tmp_path / "compare.json")
+    assert comparison["differs"] == {
         "parameters": {"seed: 0 -> 1": ["03"]},
         "data": {},
         "code": {"the notebook: differs": ["03"]},
         "machine": {"commit: a -> b": ["03"]},
     }
-    one = found["scores"]["03_baseline_cnn"]
+    one = comparison["scores"]["03_baseline_cnn"]
     assert one["settings"] == ["epochs: 3 -> 5"]
     before, after = np.arange(200) < 120, np.arange(200) < 140
-    expected = scoring.paired_difference(after, before) | {"verdict": "B better", "n": 200, "a": 0.6, "b": 0.7}
+    expected = scores.paired_difference(after, before) | {"verdict": "B better", "n": 200, "a": 0.6, "b": 0.7}
     assert one["parts"] == {"val": expected, "test": expected} and expected["p"] == 2 * 0.5**20
-    assert (found["only_in_a"], found["only_in_b"]) == ([], ["05_grad_cam"])
-    said = capsys.readouterr().out
-    assert "val  60.0% -> 70.0%  +10.0 points (+6.0 to +14.5), p 1.9e-06, B better" in said
-    assert "data: the same" in said and "only in B: 05_grad_cam" in said
+    assert (comparison["only_in_a"], comparison["only_in_b"]) == ([], ["05_grad_cam"])
+    printed = capsys.readouterr().out
+    assert "val  60.0% -> 70.0%  +10.0 points (+6.0 to +14.5), p 1.9e-06, B better" in printed
+    assert "data: the same" in printed and "only in B: 05_grad_cam" in printed
 
 
 def test_a_folder_with_itself_differs_in_nothing(tmp_path, capsys):
     a = folder(tmp_path / "a", 120)
-    compare.tell(str(a), str(a), tmp_path / "c.json")
-    said = capsys.readouterr().out
-    assert said.count(": the same") == 4 and "+0.0 points (+0.0 to +0.0), p 1, inconclusive" in said
+    compare.folders(str(a), str(a), tmp_path / "c.json")
+    printed = capsys.readouterr().out
+    assert printed.count(": the same") == 4 and "+0.0 points (+0.0 to +0.0), p 1, inconclusive" in printed
 
 
 @pytest.mark.parametrize(
@@ -72,34 +73,28 @@ def test_a_folder_with_itself_differs_in_nothing(tmp_path, capsys):
 )
 def test_other_faces_are_not_compared(tmp_path, capsys, other, why):
     a, b = folder(tmp_path / "a", 120), folder(tmp_path / "b", 140, **other)
-    compare.tell(str(a), str(b), tmp_path / "c.json")
-    said = capsys.readouterr().out
-    assert why in said and "60.0% -> 70.0%" in said and "points" not in said
-
-
-def test_faces_of_fer2013_are_known_by_name_whatever_program_read_them(tmp_path, capsys):
-    a, b = (folder(tmp_path / key, right, key=key, kind="fer2013") for key, right in (("k", 120), ("l", 140)))
-    compare.tell(str(a), str(b), tmp_path / "c.json")
-    assert capsys.readouterr().out.count("+10.0 points") == 2
+    compare.folders(str(a), str(b), tmp_path / "c.json")
+    printed = capsys.readouterr().out
+    assert why in printed and "60.0% -> 70.0%" in printed and "points" not in printed
 
 
 def test_results_without_receipt_or_predictions_are_compared_as_far_as_they_go(tmp_path, capsys):
     a, b = folder(tmp_path / "a", 120), folder(tmp_path / "b", 140)
     (b / "03_baseline_cnn" / "predictions.npz").unlink()
     (b / "03_baseline_cnn" / "receipt.json").unlink()
-    compare.tell(str(a), str(b), tmp_path / "c.json")
-    said = capsys.readouterr().out
-    assert all(f"{kind}\n  not known: a folder has no receipt.json" in said for kind in ("parameters", "code"))
-    assert "predictions.npz is missing" in said
+    compare.folders(str(a), str(b), tmp_path / "c.json")
+    printed = capsys.readouterr().out
+    assert all(f"{kind}\n  not known: a folder has no receipt.json" in printed for kind in ("parameters", "code"))
+    assert "predictions.npz is missing" in printed
 
 
 def test_what_can_not_be_compared_is_a_sentence(tmp_path):
     a = folder(tmp_path / "a", 120)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"No notebook was run in both: .* has 03_baseline_cnn, .* has nothing"):
-        compare.tell(str(a), str(tmp_path / "empty"), tmp_path / "c.json")
+        compare.folders(str(a), str(tmp_path / "empty"), tmp_path / "c.json")
     with pytest.raises(FileNotFoundError, match="isn't a folder of results"):
-        compare.tell(str(a), str(tmp_path / "none"), tmp_path / "c.json")
+        compare.folders(str(a), str(tmp_path / "none"), tmp_path / "c.json")
     with pytest.raises(ValueError, match="make compare A=outputs B="):
-        compare.tell(str(a), "", tmp_path / "c.json")
+        compare.folders(str(a), "", tmp_path / "c.json")
     assert not (tmp_path / "c.json").exists()

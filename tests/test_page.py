@@ -1,4 +1,4 @@
-"""The page of results: what it tells, what it loads, and how it looks in a browser."""
+"""The page of results: what it says, what it loads, and how it looks in a browser."""
 
 import base64
 import json
@@ -9,63 +9,63 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fer_helpers import paths, plots, run
-from fer_helpers.publishing import page, readme, story
+from fer_helpers import paths, plots
+from fer_helpers.publishing import page, readme
+from fer_helpers.workbook import cli
 from tests import pages
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 KEPT = [path.name for path in sorted(paths.REFERENCE.glob("[0-9][0-9]_*")) if (path / "metrics.json").exists()]
+BANNER = "DEMONSTRATION on synthetic faces"
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com)"
 )
 
 
 def executed(folder, figure, alt):
-    """The copy of a notebook that saves this figure and reads it."""
+    """The executed copy of a notebook that shows this figure."""
     shown = {"image/png": base64.b64encode((folder / figure).read_bytes()).decode(), "text/plain": "<Figure>"}
     about = {"image/png": {"alt": alt}} if alt else {}
     picture = {"output_type": "execute_result", "data": shown, "metadata": about, "execution_count": 1}
-    said = {"output_type": "stream", "name": "stdout", "text": ["Seven <bars>.\n", "\n", "No more.\n"]}
-    of = {"cell_type": "code", "metadata": {}, "execution_count": 1}
-    cells = [
-        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": f"{BADGE}\n\n# {folder.name[:2]} · What?\n"},
-        {**of, "id": "b", "source": f'paths.save_figure(fig, out / "{figure}")\nfig', "outputs": [picture]},
-        {**of, "id": "c", "source": "print(words)", "outputs": [said]},
-    ]
+    code = {"cell_type": "code", "id": "b", "metadata": {}, "execution_count": 1, "source": "fig", "outputs": [picture]}
+    title = f"{BADGE}\n\n# {folder.name[:2]} · What?\n"
+    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": title}, code]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
     book = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": cells}
     (folder / f"{folder.name}.ipynb").write_text(json.dumps(book))
 
 
-@pytest.fixture(params=["real", "drawn"])
-def results(request, tmp_path, monkeypatch):
-    """A folder of results with the reference's metrics, as of FER-2013 or as of synthetic faces; no reference beside it."""
+@pytest.fixture(params=["real", "synthetic"])
+def outputs(request, tmp_path, monkeypatch):
+    """A folder of results with the reference's metrics, as of FER-2013 or as of synthetic faces; no reference there."""
     out = tmp_path / "outputs"
     for stage in KEPT:
         metrics = paths.read_json(paths.REFERENCE / stage / "metrics.json")
-        metrics["data"]["demonstration"] = request.param == "drawn"
+        metrics["data"]["demonstration"] = request.param == "synthetic"
+        metrics["headline"]["reading"] = ["Seven <bars>.", "No more."]
         paths.write_json(out / stage / "metrics.json", metrics)
-        figure = story.SHOWN[stage[:2]][0]
         words = PngInfo()
         words.add_text("Title", f"Finding of {stage} & 1 < 2")
         words.add_text("Description", "7 faces")
+        figure = metrics["headline"]["figure"]
         Image.new("L", (800, 420), 128).save(out / stage / figure, pnginfo=words)
         executed(out / stage, figure, "" if stage[:2] == "01" else "Finding of a figure")
     small = paths.REFERENCE / "03_baseline_cnn" / "small_cnn" / "metrics.json"
     (out / "03_baseline_cnn" / "small_cnn").mkdir()
     shutil.copy(small, out / "03_baseline_cnn" / "small_cnn")
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
-    return out, request.param == "drawn"
+    return out, request.param == "synthetic"
 
 
 def test_a_figure_carries_its_title_and_the_notebook_its_alternative_text(tmp_path):
     fig = plots.bars({"a": np.arange(7)}, ylabel="faces", title="Half − “all” of them", caption="FER-2013 · 7 faces")
     paths.save_figure(fig, tmp_path / "a.png")
-    assert story.words_of(tmp_path / "a.png") == ("Half − “all” of them", "FER-2013 · 7 faces")
+    picture = page.picture(tmp_path / "a.png")
+    assert (picture["title"], picture["alt"]) == ("Half − “all” of them", "Half − “all” of them. FER-2013 · 7 faces")
     from IPython.core.formatters import DisplayFormatter
 
     _, metadata = DisplayFormatter().format(fig)
-    assert metadata == {"image/png": {"alt": "Half − “all” of them. FER-2013 · 7 faces"}}
+    assert metadata == {"image/png": {"alt": picture["alt"]}}
 
 
 def test_ticks_of_an_axis_in_decades_are_plain_numbers():
@@ -73,12 +73,12 @@ def test_ticks_of_an_axis_in_decades_are_plain_numbers():
     points = [{**point, "x": 1.6, "y": 44}, {**point, "x": 9.7, "y": 66}]
     figure = plots.scatter(points, xlabel="minutes", ylabel="%", log=True, title="", caption="")
     (axes,) = figure.axes
-    told = [tick.get_text() for minor in (False, True) for tick in axes.get_xticklabels(minor=minor)]
-    assert {"2", "5", "10"} < set(told) and not any("10^" in tick for tick in told)
+    ticks = [tick.get_text() for minor in (False, True) for tick in axes.get_xticklabels(minor=minor)]
+    assert {"2", "5", "10"} < set(ticks) and not any("10^" in tick for tick in ticks)
 
 
-def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(results):
-    out, _ = results
+def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(outputs):
+    out, _ = outputs
     page.make(out)
     html = pages.Html(out / "index.html")
     html.check()
@@ -86,6 +86,8 @@ def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(resu
     for path in NOTEBOOKS:
         assert readme.question(path) in html.text
     for stage in KEPT:
+        headline = paths.read_json(out / stage / "metrics.json")["headline"]
+        assert all(headline[word] in html.text for word in ("value", "interval", "of"))
         assert f"Finding of {stage} & 1 < 2" in html.text
         assert f"Finding of {stage} & 1 < 2. 7 faces" in [image["alt"] for image in html.images]
         assert f"notebooks/{stage}.html" in html.links and (out / "notebooks" / f"{stage}.html").exists()
@@ -95,47 +97,52 @@ def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(resu
         assert f"Not run yet: make {stage[:2]}" in html.text
 
 
-def test_numbers_are_those_of_the_metrics_files(results):
-    out, _ = results
-    told = {path.stem[:2]: story.tell(path, out).number for path in NOTEBOOKS if path.stem in KEPT}
+def test_the_page_begins_with_the_network_that_is_best_on_val(outputs):
+    out, _ = outputs
+    page.make(out)
+    text = pages.Html(out / "index.html").text
     test = paths.read_json(out / "03_baseline_cnn" / "small_cnn" / "metrics.json")["test"]
+    assert f"{test['accuracy']:.1%}" in text.split("Notebooks")[0].split("01_exploration")[0]
+    assert "small cnn, the best on val of 2 networks" in text
+
+
+def test_the_kept_headlines_are_the_numbers_of_their_files():
+    kept = {stage[:2]: paths.read_json(paths.REFERENCE / stage / "metrics.json") for stage in KEPT}
+    headline = {stage: metrics["headline"] for stage, metrics in kept.items()}
+    test = paths.read_json(paths.REFERENCE / "03_baseline_cnn" / "small_cnn" / "metrics.json")["test"]
     low, high = test["accuracy_ci95"]
-    assert told["03"].value == f"{test['accuracy']:.1%}"
-    assert told["03"].interval == f"95 % interval {low:.1%} to {high:.1%}"
-    assert "small cnn, the best on val of 2 networks" in told["03"].of
-    found = paths.read_json(out / "02_cleaning" / "metrics.json")
-    assert told["02"].value == f"{found['with_copy_in_training']['test'] / found['data']['counts']['test']:.1%}"
-    price = paths.read_json(out / "06_price_of_leakage" / "metrics.json")["price"]["plain"]["test_price"]
-    assert told["06"].value == f"{100 * price['mean']:+.1f} points"
-    assert told["06"].interval == "95 % interval {:+.1f} to {:+.1f}".format(*(100 * end for end in price["ci95"]))
-    claims = paths.read_json(out / "05_grad_cam" / "metrics.json")
-    claims = claims["claims"][claims["model"]].values()
-    assert told["05"].value == f"{sum(each['verdict'] == 'holds' for each in claims)} of {len(claims)}"
-    pair = paths.read_json(out / "09_results" / "metrics.json")["pairs"][0]
-    assert (
-        told["09"].value == f"{100 * pair['difference']:+.1f} points" and pair["a"].replace("_", " ") in told["09"].of
-    )
+    assert headline["03"]["value"] == f"{test['accuracy']:.1%}"
+    assert headline["03"]["interval"] == f"95 % interval {low:.1%} to {high:.1%}"
+    leaked, faces = kept["02"]["with_copy_in_training"]["test"], kept["02"]["data"]["counts"]["test"]
+    assert headline["02"]["value"] == f"{leaked / faces:.1%}"
+    price = kept["06"]["price"]["plain"]["test_price"]
+    assert headline["06"]["value"] == f"{100 * price['mean']:+.1f} points"
+    assert headline["06"]["interval"] == "95 % interval {:+.1f} to {:+.1f}".format(*(100 * x for x in price["ci95"]))
+    claims = kept["05"]["claims"][kept["05"]["model"]].values()
+    assert headline["05"]["value"] == f"{sum(each['verdict'] == 'holds' for each in claims)} of {len(claims)}"
+    pair = kept["09"]["pairs"][0]
+    assert headline["09"]["value"] == f"{100 * pair['difference']:+.1f} points" and pair["a"] in headline["09"]["of"]
 
 
-def test_a_demonstration_is_unmistakable_and_nothing_else_is_called_one(results):
-    out, drawn = results
+def test_a_demonstration_is_unmistakable_and_nothing_else_is_called_one(outputs):
+    out, synthetic = outputs
     page.make(out)
     files = [out / "index.html", out / "contact_sheet.html", *sorted((out / "notebooks").glob("*.html"))]
     assert len(files) == 2 + len(KEPT)
     for path in files:
         html = pages.Html(path)
         html.check()
-        assert ('<p class="drawn"' in html.source) == (page.DEMONSTRATION in html.text) == drawn, path.name
+        assert ('<p class="synthetic"' in html.source) == (BANNER in html.text) == synthetic, path.name
         assert not [each for each in html.loads if each.startswith("http")]
-    assert pages.Html(out / "index.html").text.count("synthetic faces") >= (2 * len(KEPT) if drawn else 0)
+    assert pages.Html(out / "index.html").text.count("synthetic faces") >= (2 * len(KEPT) if synthetic else 0)
     first = pages.Html(out / "notebooks" / "01_exploration.html")
     assert [image["alt"] for image in first.images] == ["Figure: 01 · What?"], "an older copy knows its heading alone"
     second = pages.Html(out / "notebooks" / "02_cleaning.html")
     assert [image["alt"] for image in second.images] == ["Finding of a figure"]
 
 
-def test_what_was_not_run_here_is_shown_as_kept(results):
-    out, _ = results
+def test_what_was_not_run_here_is_shown_as_kept(outputs):
+    out, _ = outputs
     paths.REFERENCE.mkdir()
     (out / "06_price_of_leakage").rename(paths.REFERENCE / "06_price_of_leakage")
     page.make(out)
@@ -144,46 +151,58 @@ def test_what_was_not_run_here_is_shown_as_kept(results):
     assert "notebooks/06_price_of_leakage.html" not in html.links
 
 
-def test_a_page_that_is_up_to_date_is_left_alone_and_one_of_a_notebook_that_is_gone_goes(results, capsys):
-    out, _ = results
+def test_a_notebook_may_have_several_headlines(outputs):
+    out, _ = outputs
+    metrics = paths.read_json(out / "07_imbalance" / "metrics.json")
+    second = metrics["headline"] | {"value": "+55.4 points", "of": "of recall of disgust"}
+    paths.write_json(out / "07_imbalance" / "metrics.json", metrics | {"headline": [metrics["headline"], second]})
+    page.make(out)
+    html = pages.Html(out / "index.html")
+    assert metrics["headline"]["of"] in html.text and "+55.4 points of recall of disgust" in html.text
+    assert len(html.images) == len(KEPT) + 1
+
+
+def test_a_page_that_is_up_to_date_is_left_alone_and_one_of_a_notebook_that_is_gone_goes(outputs, capsys):
+    out, _ = outputs
     page.make(out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.html")}
     page.make(out)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.html")}
     copy = out / "02_cleaning" / "02_cleaning.ipynb"
-    copy.write_text(copy.read_text().replace("No more.", "Once more."))
+    copy.write_text(copy.read_text().replace("What?", "What else?"))
     (out / "01_exploration" / "01_exploration.ipynb").unlink()
     page.make(out)
-    assert "Once more." in (out / "notebooks" / "02_cleaning.html").read_text()
+    assert "What else?" in (out / "notebooks" / "02_cleaning.html").read_text()
     assert not (out / "notebooks" / "01_exploration.html").exists()
-    said = capsys.readouterr().out.splitlines()[-1]
-    assert f"{out / 'index.html'} (" in said and f"{len(KEPT) - 1} executed notebooks" in said
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert f"{out / 'index.html'} (" in last and f"{len(KEPT) - 1} executed notebooks" in last
 
 
-def test_what_is_wrong_with_one_file_spoils_neither_page_nor_run(results, capsys):
-    out, _ = results
+def test_what_is_wrong_with_one_file_spoils_neither_page_nor_run(outputs, capsys):
+    out, _ = outputs
     page.make(out)
     before = (out / "index.html").read_text()
     paths.write_json(out / "05_grad_cam" / "metrics.json", {"data": {}})
     page.make(out)
     html = pages.Html(out / "index.html")
-    assert "isn't as this version writes it (KeyError('claims')): make 05" in html.text and "+19.0 points" in html.text
+    assert "isn't as this version writes it (KeyError('headline')): make 05" in html.text
+    assert "+19.0 points" in html.text
     (out / "02_cleaning" / "02_cleaning.ipynb").write_text("no notebook")
     page.after_run(out)
-    said = capsys.readouterr().out
-    assert "The page could not be made (JSONDecodeError" in said and "The results are whole" in said
+    printed = capsys.readouterr().out
+    assert "The page could not be made (NotJSONError" in printed and "The results are whole" in printed
     assert (out / "index.html").read_text() == html.source != before and not list(out.glob(".*"))
 
 
-def test_report_is_a_command(results, capsys):
-    out, _ = results
-    assert run.do("report", {"OUT": str(out)}) is None and (out / "index.html").exists()
+def test_report_is_a_command(outputs, capsys):
+    out, _ = outputs
+    assert cli.do("report", {"OUT": str(out)}) is None and (out / "index.html").exists()
     assert "the page: " in capsys.readouterr().out
 
 
 @pytest.mark.skipif(pages.PROGRAM is None, reason="needs chromium")
-def test_in_a_browser_every_image_loads_without_an_error_on_a_desk_and_on_a_phone(results):
-    out, _ = results
+def test_in_a_browser_every_image_loads_without_an_error_on_a_desk_and_on_a_phone(outputs):
+    out, _ = outputs
     page.make(out)
     with pages.chromium() as browser:
         for name in ("index.html", "contact_sheet.html", "notebooks/02_cleaning.html"):
@@ -200,5 +219,5 @@ def test_in_a_browser_every_image_loads_without_an_error_on_a_desk_and_on_a_phon
         broken.write_text(text + "<script>console.error('ouch'); oh()</script>")
         seen = browser.visit(broken.as_uri())
         assert [image["wide"] for image in seen["images"]].count(0) == 1
-        told = " ".join(seen["errors"])
-        assert "ERR_FILE_NOT_FOUND" in told and "ouch" in told and len(seen["errors"]) == 3
+        errors = " ".join(seen["errors"])
+        assert "ERR_FILE_NOT_FOUND" in errors and "ouch" in errors and len(seen["errors"]) == 3

@@ -1,99 +1,83 @@
 """The page of results: `index.html` tells the row of notebooks, a screen each; beside it the notebooks as HTML.
 
 Everything is made from files that are there, needs no network and no script, and is written whole or not at all.
+Nothing is computed here that the notebooks didn't: a section is the headline that a notebook wrote into its
+metrics.json, beside the figure that the headline names.
 """
 
 import base64
 import hashlib
 import re
-from html import escape
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_helpers import paths
-from fer_helpers.publishing import story
-from fer_helpers.publishing.story import Section
+from fer_helpers import paths, results
+from fer_helpers.publishing import readme, rendering
 
-DEMONSTRATION = "DEMONSTRATION on drawn faces: it shows that the workbook runs, no more"
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --soft: #595959; --paper: #fff; --line: #d9d9d9; --link: #0161a0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #ececec; --soft: #b3b3b3; --paper: #16181b; --line: #3a3f45; --link: #7cc4ff; } }
-* { box-sizing: border-box; }
-html:has(.drawn) { scroll-padding-top: 4rem; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif;
-  overflow-wrap: break-word; }
-a { color: var(--link); }
-.drawn { margin: 0; position: sticky; top: 0; z-index: 1; padding: .5rem 1rem; background: #a63a00; color: #fff;
-  text-align: center; font-size: .9375rem; font-weight: 700; }
-main { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
-h1 { margin: 0; font-size: clamp(2rem, 6vw, 3.5rem); line-height: 1.1; }
-h2 { margin: 0 0 1.25rem; font-size: clamp(1.5rem, 4vw, 2.25rem); line-height: 1.2; }
-img { max-width: 100%; height: auto; }
-nav ol { display: grid; gap: .3rem 2rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr));
-  padding: 0; list-style: none; }
-.stage, .soft { margin: 0; color: var(--soft); font-size: .875rem; }
-.badge { display: inline-block; margin-left: .5rem; padding: .05rem .5rem; border-radius: 1rem; background: #a63a00;
-  color: #fff; font-weight: 700; }
-.kept { background: #3d5a80; }
-.number { margin: 1rem 0; }
-.number strong { display: block; font-size: clamp(2.2rem, 6vw, 3.25rem); line-height: 1.1; }
-"""
-INDEX = """
-header, section { min-height: 100vh; min-height: 100svh; padding: 2.5rem 0; display: flex; flex-direction: column;
-  justify-content: center; border-bottom: 1px solid var(--line); }
-.parts { display: grid; gap: 1.25rem 2.5rem; align-items: start; }
-.parts > * { min-width: 0; }
-@media (min-width: 60rem) { .parts { grid: "figure said" auto "figure more" 1fr / 3fr 2fr; }
-  .long { grid: "figure said" auto "more said" 1fr / 3fr 2fr; }
-  figure { grid-area: figure; } .said { grid-area: said; } .more { grid-area: more; } }
-figure { margin: 0; padding: .75rem; background: #fff; border: 1px solid var(--line); border-radius: .5rem;
-  text-align: center; }
-figure img { display: block; margin: auto; max-height: 70vh; width: auto; }
-.finding { margin: 0; font-size: 1.25rem; font-weight: 600; line-height: 1.35; }
-.reading { margin: 0; padding: 0; list-style: none; font-size: .9375rem; }
-.reading li { margin-bottom: .4rem; }
-"""
-NOTEBOOK = """
-main { max-width: 60rem; padding-bottom: 4rem; }
-h2 { margin-top: 3rem; }
-pre { overflow-x: auto; margin: .75rem 0; font-size: .8125rem; line-height: 1.45; }
-.output_text pre { white-space: pre-wrap; }
-.highlight { margin: .75rem 0; padding: .1rem .75rem; background: #f6f6f6; color: #1a1a1a; border-radius: .4rem; }
-.highlight pre { color: inherit; }
-.output_png img { background: #fff; border-radius: .4rem; }
-.output_html, .rendered_html { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; }
-th, td { padding: .2rem .6rem; border: 1px solid var(--line); text-align: left; }
-.prompt { display: none; }
-"""
-SHEET = """
-main { max-width: none; padding-bottom: 4rem; }
-h2 { margin: 2rem 0 .5rem; font-size: 1.25rem; }
-.figures { columns: 24rem; column-gap: 1rem; }
-figure { margin: 0 0 1rem; padding: .5rem; break-inside: avoid; background: #fff; color: #1a1a1a;
-  border: 1px solid var(--line); }
-figcaption { font-size: .8125rem; }
-"""
+HEADLINE = ("value", "interval", "of", "reading", "figure")  # what `paths.save_headline` writes
+MODELS = ("03", "04", "08")  # notebooks that train what may be the best network
+
+
+@dataclass(frozen=True)
+class Section:
+    """One notebook's part of the page.
+
+    folder: where its results were read, None if there are none. kept: they are those of outputs/reference, since this
+    folder has none. headlines: as `paths.save_headline` wrote them. problem: why there is none, in a sentence.
+    """
+
+    stage: str
+    question: str
+    folder: Path | None = None
+    kept: bool = False
+    metrics: dict = field(default_factory=dict)
+    headlines: tuple[dict, ...] = ()
+    problem: str = ""
+
+    @property
+    def synthetic(self) -> bool:
+        """Are these results of synthetic faces?"""
+        return bool((self.metrics.get("data") or {}).get("demonstration"))
+
+    @property
+    def executed(self) -> Path | None:
+        """The executed copy; that of a kept run was executed on synthetic faces, and isn't shown beside its numbers."""
+        path = self.folder / f"{self.stage}.ipynb" if self.folder and not self.problem else None
+        return path if path and path.exists() and not self.kept else None
+
+    def figure(self, headline: dict) -> dict | None:
+        """The figure that a headline names, to be put into the page itself, so that both are of one run."""
+        path = self.folder / headline["figure"]
+        if not path.is_file():
+            return None
+        return picture(path) | {"base64": base64.b64encode(path.read_bytes()).decode()}
+
+    @property
+    def figures(self) -> dict[str, dict]:
+        """All figures of this run, by their path in its folder; none of a kept run."""
+        files = sorted(self.folder.rglob("*.png")) if self.folder and not self.kept else []
+        return {path.relative_to(self.folder).as_posix(): picture(path) for path in files}
 
 
 def make(out_root: Path, notebooks: Path = paths.ROOT / "notebooks") -> None:
     """Write index.html, contact_sheet.html and notebooks/<stage>.html into out_root, and say where and how large."""
-    told = [story.tell(path, out_root) for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))]
-    folder = out_root / "notebooks"
-    executed = {folder / f"{each.stage}.html": each for each in told if each.executed}
+    sections = [section(path, out_root) for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))]
+    folder, synthetic = out_root / "notebooks", any(each.synthetic for each in sections)
+    executed = {folder / f"{each.stage}.html": each for each in sections if each.executed}
     for path in set(folder.glob("*.html")) - set(executed):  # its notebook is no longer there
         path.unlink()
-    for path, section in executed.items():
-        write(path, notebook(section, path))
-    write(out_root / "contact_sheet.html", contact_sheet(told, out_root))
-    write(out_root / "index.html", index(told))
+    for path, each in executed.items():
+        write(path, notebook(each, path))
+    words = {"synthetic": synthetic, "sections": sections, "best": best(sections), "about": about}
+    for name, title in {"index": "The FER workbook", "contact_sheet": "All figures"}.items():
+        write(out_root / f"{name}.html", rendering.render(f"{name}.html.j2", title=title, **words))
     size = (out_root / "index.html").stat().st_size / 1e6
     others = sum(path.stat().st_size for path in executed) / 1e6
     print(f"the page: {out_root / 'index.html'} ({size:.1f} MB; {len(executed)} executed notebooks, {others:.1f} MB)")
 
 
 def after_run(out_root: Path) -> None:
-    """The page at the end of a run; whatever goes wrong here is told and spoils nothing."""
+    """The page at the end of a run; whatever goes wrong here is reported and spoils nothing."""
     try:
         make(out_root)
     except Exception as error:
@@ -108,102 +92,55 @@ def write(path: Path, text: str) -> None:
             temporary.write_bytes(content)
 
 
-def document(title: str, style: str, body: str, *, drawn: bool, head: str = "") -> str:
-    """A page that loads nothing; `drawn` puts the banner over it that stays."""
-    banner = f'<p class="drawn" role="note">{DEMONSTRATION}</p>\n' if drawn else ""
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{head}'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'  # else a browser asks for one
-        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n{banner}{body}\n</body>\n</html>\n"
+def section(notebook: Path, out_root: Path) -> Section:
+    """The section of a notebook: of the run in out_root, else of the kept reference, else its question alone."""
+    stage, question = notebook.stem, readme.question(notebook)
+    folders = [out_root / stage, paths.REFERENCE / stage]
+    folder = next((each for each in folders if (each / "metrics.json").exists()), None)
+    if folder is None:
+        return Section(stage, question)
+    try:
+        metrics = paths.read_json(folder / "metrics.json")
+        several = metrics["headline"] if isinstance(metrics["headline"], list) else [metrics["headline"]]
+        headlines = tuple({name: each[name] for name in HEADLINE} for each in several)
+    except (KeyError, TypeError, ValueError) as error:
+        again = f"{folder / 'metrics.json'} isn't as this version writes it ({error!r}): make {stage[:2]} makes it anew"
+        return Section(stage, question, folder, problem=again)
+    return Section(stage, question, folder, folder == folders[1], metrics, headlines)
+
+
+def best(sections: list[Section]) -> tuple[dict, dict] | None:
+    """Of all models on the page the one that is best on val: its metrics, and its accuracy on PrivateTest in words."""
+    folders = [each.folder for each in sections if each.folder and each.stage[:2] in MODELS]
+    return results.best_on_val(
+        [paths.read_json(path) for each in folders for path in sorted(each.glob("**/metrics.json"))]
     )
 
 
-def index(told: list[Section]) -> str:
-    """The whole story: a first screen with the best model's number, then a screen a notebook."""
-    folders = [each.folder for each in told if each.folder and each.stage[:2] in ("03", "04", "08")]
-    chosen, drawn = story.best(folders), any(each.drawn for each in told)
-    number = _number(chosen[1]) + _about(chosen[0]["data"], chosen[0]["run"]) if chosen else ""
-    places = "".join(
-        f'<li><a href="#{each.stage}">{each.stage[:2]}</a> {escape(each.question)}{_badges(each)}</li>' for each in told
-    )
-    top = (
-        "<header>\n<h1>The FER workbook</h1>\n<p>From raw FER-2013 to an emotion classifier whose numbers can be "
-        f'believed, a notebook a question.</p>\n{number}\n<nav aria-label="Notebooks"><ol>{places}</ol>'
-        '<p class="soft"><a href="contact_sheet.html">All figures side by side</a></p></nav>\n</header>'
-    )
-    sections = "\n".join(_section(each) for each in told)
-    return document("The FER workbook", INDEX, f"<main>\n{top}\n{sections}\n</main>", drawn=drawn)
-
-
-def _badges(section: Section) -> str:
-    drawn = '<span class="badge">drawn faces</span>' if section.drawn else ""
-    kept = '<span class="badge kept">kept run on FER-2013</span>' if section.kept else ""
-    return drawn + kept
-
-
-def _section(section: Section) -> str:
-    title = f'<p class="stage">{section.stage}{_badges(section)}</p>\n<h2>{escape(section.question)}</h2>'
-    if not section.folder:
-        said = f"<p>Not run yet: <code>make {section.stage[:2]}</code></p>"
-        return f'<section id="{section.stage}">\n{title}\n{said}\n</section>'
-    kept = "<p>Not run in this folder: this is the run that is kept in <code>outputs/reference</code>.</p>"
-    lines = "".join(f"<li>{escape(line)}</li>" for line in section.reading)
-    where = f"notebooks/{section.stage}.html"
-    said = [
-        kept if section.kept else "",
-        f'<p class="finding">{escape(section.finding)}</p>' if section.finding else "",
-        _number(section.number) if section.number else "",
-    ]
-    more = [
-        f'<ul class="reading">{lines}</ul>' if lines else "",
-        f'<p><a href="{where}">The whole notebook, with code and figures</a></p>' if section.executed else "",
-        _about(section.data, section.run),
-    ]
-    wide, high = _size(section.figure) if section.figure else (1, 1)
-    below = sum(map(len, section.reading)) > 600 and wide > 2 * high  # much to read, a flat figure: to fit on a screen
-    place = "parts long" if below else "parts"
-    return (
-        f'<section id="{section.stage}">\n{title}\n<div class="{place}">\n<div class="said">{"".join(said)}</div>\n'
-        f'{_figure(section)}\n<div class="more">{"".join(more)}</div>\n</div>\n</section>'
-    )
-
-
-def _number(number: story.Number) -> str:
-    return (
-        f'<p class="number"><strong>{escape(number.value)}</strong> {escape(number.of)}<br>'
-        f'<span class="soft">{escape(number.interval)}</span></p>'
-    )
-
-
-def _about(data: dict, run: dict) -> str:
+def about(metrics: dict) -> list[str]:
+    """What a run was made from and where, in words."""
+    data, run = metrics.get("data") or {}, metrics.get("run") or {}
     words = [data.get("title"), data.get("source"), f"budget {run['budget']}" if run.get("budget") else ""]
     words += [run.get("device"), run.get("when", "")[:10], f"commit {run['commit']}" if run.get("commit") else ""]
-    return f'<p class="soft">{escape(" · ".join(dict.fromkeys(filter(None, words))))}</p>'
+    return list(dict.fromkeys(filter(None, words)))
 
 
-def _figure(section: Section) -> str:
-    """The figure inside the page itself, so that both are of one run."""
-    if not section.figure:
-        return ""
-    content = section.figure.read_bytes()
-    wide, high = _size(section.figure)
-    image = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    alt = escape(f"{section.finding}. {section.caption}" if section.finding else section.question)
-    return f'<figure><img src="{image}" alt="{alt}" width="{wide}" height="{high}" loading="lazy"></figure>'
+def picture(path: Path) -> dict:
+    """Size of a PNG, and the finding and the alternative text that `paths.save_figure` put into it; '' without."""
+    from PIL import Image
 
-
-def _size(figure: Path) -> tuple[int, int]:
-    """Width and height of a PNG, from its header."""
-    content = figure.read_bytes()[16:24]
-    return int.from_bytes(content[:4]), int.from_bytes(content[4:])
+    with Image.open(path) as image:
+        title, caption = (image.info.get(name, "") for name in ("Title", "Description"))
+        width, height = image.size
+    return {"title": title, "alt": f"{title}. {caption}" if title else "", "width": width, "height": height}
 
 
 def notebook(section: Section, before: Path) -> str:
     """An executed notebook as HTML; the text of `before` where that was made from the same copy by the same code."""
-    made_of = hashlib.sha256(section.executed.read_bytes() + Path(__file__).read_bytes()).hexdigest()
-    head = f'<meta name="made-of" content="{made_of}">\n'
-    if before.exists() and head in (text := before.read_text(encoding="utf-8")):
+    made_of = hashlib.sha256(section.executed.read_bytes())
+    for path in (Path(__file__), *(rendering.TEMPLATES / f"{name}.html.j2" for name in ("base", "notebook"))):
+        made_of.update(path.read_bytes())
+    if before.exists() and made_of.hexdigest() in (text := before.read_text(encoding="utf-8")):
         return text
     import nbformat
     from nbconvert import HTMLExporter
@@ -219,26 +156,12 @@ def notebook(section: Section, before: Path) -> str:
                 out.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {heading}")
     exporter = HTMLExporter(template_name="basic", embed_images=True, exclude_anchor_links=True)
     body, resources = exporter.from_notebook_node(book)
-    style = NOTEBOOK + "".join(resources["inlining"]["css"])
-    back = f'<p><a href="../index.html#{section.stage}">Back to the page</a></p>'
-    whole = f"<main>\n{back}\n{body}\n{back}\n</main>"
-    return document(f"{section.stage}: {section.question}", style, whole, drawn=section.drawn, head=head)
-
-
-def contact_sheet(told: list[Section], out_root: Path) -> str:
-    """All figures of the row side by side, to compare their style."""
-    parts = []
-    for section in told:
-        figures = sorted((out_root / section.stage).rglob("*.png"))
-        shown = []
-        for path in figures:
-            title, caption = story.words_of(path)
-            alt, where = escape(f"{title}. {caption}" if title else path.stem), path.relative_to(out_root).as_posix()
-            shown.append(
-                f'<figure><img src="{escape(where)}" alt="{alt}" loading="lazy">'
-                f"<figcaption>{escape(path.relative_to(out_root / section.stage).as_posix())}</figcaption></figure>"
-            )
-        if shown:
-            parts.append(f'<h2>{section.stage}</h2>\n<div class="figures">{"".join(shown)}</div>')
-    body = '<main>\n<h1>All figures</h1>\n<p><a href="index.html">Back to the page</a></p>\n' + "\n".join(parts)
-    return document("All figures", SHEET, body + "\n</main>", drawn=any(each.drawn for each in told))
+    return rendering.render(
+        "notebook.html.j2",
+        title=f"{section.stage}: {section.question}",
+        stage=section.stage,
+        synthetic=section.synthetic,
+        made_of=made_of.hexdigest(),
+        css="".join(resources["inlining"]["css"]),
+        body=body,
+    )

@@ -13,7 +13,6 @@ from fer_helpers.errors import UserError
 from fer_helpers.workbook import execution, receipts
 
 ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
-MAIN = ("01", "02", "03", "04", "05", "09", "10")  # the others are studies: many trainings each
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 YES_NO = {"true": True, "1": True, "false": False, "0": False}
 WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -93,8 +92,8 @@ def stages(row: Row, goal: str = "") -> list[Stage]:
     if not files:
         raise UserError(f"There is no notebook in {row.notebooks}.")
     if not goal:
-        return [look_into(files[number], row.helpers) for number in MAIN if number in files]
-    goals = {number for number in files if number not in MAIN} if goal == "studies" else {goal}
+        return [look_into(files[number], row.helpers) for number in paths.MAIN_ROW if number in files]
+    goals = {number for number in files if number not in paths.MAIN_ROW} if goal == "studies" else {goal}
     if not goals or not goals <= files.keys():
         raise UserError(f"There is no notebook {goal} in {row.notebooks}; there are {', '.join(files)}.")
     everything = [look_into(path, row.helpers) for path in files.values()]

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from fer_helpers import paths
 
-NAME = "receipt.json"
-OBEYED = ("manifest.csv",)  # outputs that may be edited by hand: what reads them runs again, what wrote them doesn't
+NAME, OBEYED = paths.RECEIPT, paths.EDITABLE
 SMALL = 1_000_000  # bytes; larger outputs are told by their size, so that looking costs no time
 
 

@@ -14,7 +14,7 @@ from fer_helpers import augment, models, paths, results, settings
 from fer_helpers import metrics as scoring
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import synthetic
-from fer_helpers.publishing import readme, report
+from fer_helpers.publishing import readme, reference
 
 SMALL = Path("03_baseline_cnn/small_cnn/small_cnn.safetensors")
 
@@ -36,13 +36,13 @@ def kept(tmp_path, monkeypatch):
         (folder / "notebooks" / f"{stage}.ipynb").write_text("before")
     seconds = {"01_exploration": 1, "06_price_of_leakage": 6}
     paths.write_json(folder / "times.json", {"seconds": seconds})
-    for name, kind in (("out", "fer2013"), ("drawn", "synthetic")):
+    for name, kind in (("out", "fer2013"), ("synthetic", "synthetic")):
         out = tmp_path / name
         for stage in ("01_exploration", "02_cleaning", "03_baseline_cnn"):
             card = {"kind": kind, "source": kind, "demonstration": kind == "synthetic"}
             paths.write_json(out / stage / "metrics.json", {"data": card})
             paths.write_json(out / stage / "receipt.json", {"seconds": 10})
-            (out / stage / "copies.png").write_text("faces of people")
+            (out / stage / "duplicates.png").write_text("faces of people")
             paths.write_json(out / stage / f"{stage}.ipynb", {"metadata": {}, "cells": []})
         table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=manifests.COLUMNS)
         paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
@@ -61,11 +61,11 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     root, folder = kept
     (root / "out" / "06_price_of_leakage").mkdir()  # begun, not finished
     paths.write_json(root / "out" / "06_price_of_leakage" / "metrics.json", {"made": "half"})
-    report.reference(root / "out", root / "drawn")
+    reference.make(root / "out", root / "synthetic")
     assert paths.read_json(folder / "06_price_of_leakage" / "metrics.json") == {"made": "before"}
     assert "before" not in paths.read_json(folder / "01_exploration" / "metrics.json").values()
     assert not (folder / "01_exploration" / "mean_faces.png").exists(), "old and new results are never mixed"
-    assert not list(folder.rglob("copies.png"))
+    assert not list(folder.rglob("duplicates.png"))
     assert (folder / "01_exploration" / "README.md").read_text() == "written by hand"
     assert (folder / "notebooks" / "06_price_of_leakage.ipynb").read_text() == "before"
     assert (folder / "notebooks" / "01_exploration.ipynb").read_text() != "before"
@@ -75,21 +75,20 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
 
 def test_weights_are_given_away_in_half_precision_with_a_card(kept):
     root, folder = kept
-    report.reference(root / "out", root / "drawn")
+    reference.make(root / "out", root / "synthetic")
     model, metrics = models.load(folder / SMALL), paths.read_json(root / "out" / SMALL.parent / "metrics.json")
     assert (folder / SMALL).stat().st_size < 2.1 * metrics["weights"] and not (folder / "08_record").exists()
     assert model.card["metrics"]["test"]["accuracy"] == metrics["test"]["accuracy"]
     card = (folder / SMALL.parent / "MODEL_CARD.md").read_text()
     low, high = metrics["test"]["accuracy_ci95"]
     disgust = metrics["test"]["per_class"]["disgust"]
-    assert (
-        f"| {metrics['test']['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in card and "about 91% of the time" in card
-    )
+    assert f"| {metrics['test']['accuracy']:.1%} ({low:.1%} to {high:.1%}) |" in card
+    assert "the same label about\n  91% of the time" in card
     low, high = scoring.accuracy_interval(round(disgust["recall"] * disgust["n"]), disgust["n"])
     assert f"| disgust | {disgust['n']} | {disgust['recall']:.0%} ({low:.0%} to {high:.0%}) |" in card
     assert "two views, the face and its mirror image" in card
-    told = ("## Data, cleaning and protocol", "## Meant for", "## Limits", "## Licence", "23,534 Training faces")
-    assert all(part in card for part in told) and "taught by" not in card and "{" not in card
+    parts = ("## Data, cleaning and protocol", "## Meant for", "## Limits", "## Licence", "23,534 Training faces")
+    assert all(part in card for part in parts) and "distilled from" not in card and "{" not in card
 
 
 def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
@@ -97,7 +96,7 @@ def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
     paths.write_json(folder / "times.json", {"seconds": {"03_baseline_cnn": 300}})
     card = {"run": {"seconds": 11}}  # the stage took 10
     paths.write_json(root / "out" / "03_baseline_cnn" / "small" / "metrics.json", card)
-    report.reference(root / "out", root / "drawn")
+    reference.make(root / "out", root / "synthetic")
     seconds = paths.read_json(folder / "times.json")["seconds"]
     assert seconds["03_baseline_cnn"] == 300 and seconds["01_exploration"] == 10
 
@@ -106,7 +105,7 @@ def test_evaluations_of_before_stay_counted(kept):
     root, folder = kept
     (folder / "test_evaluations.csv").write_text("when,model\n2026-01-01,old\n")
     for _ in range(2):
-        report.reference(root / "out", root / "drawn")
+        reference.make(root / "out", root / "synthetic")
         lines = (folder / "test_evaluations.csv").read_text().split()
         assert lines == ["when,model", "2026-01-01,old", "2026-02-02,new"], "each once, those of another folder too"
 
@@ -116,7 +115,7 @@ def test_an_edited_manifest_makes_no_reference(kept):
     path = root / "out" / "02_cleaning" / "manifest.csv"
     path.write_text(path.read_text().replace("True", "False"))
     with pytest.raises(ValueError, match="edited by hand; the reference is made without"):
-        report.reference(root / "out", root / "drawn")
+        reference.make(root / "out", root / "synthetic")
 
 
 def test_a_study_that_was_run_replaces_its_copy(kept):
@@ -124,7 +123,7 @@ def test_a_study_that_was_run_replaces_its_copy(kept):
     for name, text in (("metrics.json", '{"made": "now"}'), ("price.png", ""), ("receipt.json", '{"seconds": 60}')):
         (root / "out" / "06_price_of_leakage").mkdir(exist_ok=True)
         (root / "out" / "06_price_of_leakage" / name).write_text(text)
-    report.reference(root / "out", root / "drawn")
+    reference.make(root / "out", root / "synthetic")
     study = folder / "06_price_of_leakage"
     assert sorted(path.name for path in study.iterdir()) == ["README.md", "metrics.json", "price.png"]
     assert paths.read_json(study / "metrics.json") == {"made": "now"}
@@ -174,16 +173,16 @@ def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_
     for stage in ("03_baseline_cnn", "08_record/single"):
         trained(kept, stage, **scored)
     trained(kept, "08_record")  # a study's summary is no model
-    told = lambda name: [(each["stage"], each["reference"]) for each in results.all_metrics(tmp_path / name)[0]]  # noqa: E731
-    assert told("empty") == [("03_baseline_cnn", True), ("08_record", True)]
+    stages = lambda name: [(each["stage"], each["reference"]) for each in results.all_metrics(tmp_path / name)[0]]  # noqa: E731
+    assert stages("empty") == [("03_baseline_cnn", True), ("08_record", True)]
     trained(tmp_path / "own", "02_cleaning")
     trained(tmp_path / "own", "03_baseline_cnn", **scored)
-    assert told("own") == [("03_baseline_cnn", False), ("08_record", True)]
-    trained(tmp_path / "drawn", "02_cleaning", key="other", kind="synthetic")
-    trained(tmp_path / "drawn", "03_baseline_cnn", key="other", kind="synthetic", **scored)
-    assert told("drawn") == [("03_baseline_cnn", False)]
-    trained(tmp_path / "drawn", "04_transfer_learning", **scored)
-    assert "other data" in results.all_metrics(tmp_path / "drawn")[1][0]
+    assert stages("own") == [("03_baseline_cnn", False), ("08_record", True)]
+    trained(tmp_path / "synthetic", "02_cleaning", key="other", kind="synthetic")
+    trained(tmp_path / "synthetic", "03_baseline_cnn", key="other", kind="synthetic", **scored)
+    assert stages("synthetic") == [("03_baseline_cnn", False)]
+    trained(tmp_path / "synthetic", "04_transfer_learning", **scored)
+    assert "other data" in results.all_metrics(tmp_path / "synthetic")[1][0]
     data = results.all_metrics(tmp_path / "own")[0][0]["data"]
     assert results.study("06_price_of_leakage", data, tmp_path / "own") | {"data": 0} == {
         **{"stage": "06_price_of_leakage", "price": 3, "reference": True, "data": 0}
@@ -193,7 +192,7 @@ def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_
     assert results.study("06_price_of_leakage", data, tmp_path / "own")["price"] == 4
 
 
-def test_what_val_taught_travels_with_the_weights_that_are_given_away(kept):
+def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(kept):
     root, folder = kept
     probs = np.full((60, 7), 0.1, np.float32)
     probs[:, 3] = np.linspace(0.4, 0.9, 60)
@@ -205,7 +204,7 @@ def test_what_val_taught_travels_with_the_weights_that_are_given_away(kept):
         split=split,
         probs=probs,
     )
-    report.reference(root / "out", root / "drawn")
+    reference.make(root / "out", root / "synthetic")
     table = models.read_card(folder / SMALL)["metrics"]["confidence_thresholds"]
     assert table == results.confidence_table(root / "out" / SMALL)
     assert [each["accuracy"] for each in table][:2] == [0.5, 0.51] and table[0]["coverage"] == 1.0
