@@ -9,9 +9,11 @@ NAMES = $(foreach name,$(filter-out PYTHON,$(.VARIABLES)),$(if $(filter command,
 GIVEN = $(foreach name,$(NAMES),$(name)='$(subst ','\'',$(value $(name)))')
 RUN = @"$(PYTHON)" -m fer_helpers.run
 
-.PHONY: help run-all studies test setup lint evaluate lab report compare demo video rehearse bench bench-accuracy reference address clean tests
+COMMANDS = help setup run-all studies 01 02 03 04 05 06 07 08 09 10 lab report compare evaluate demo video check test \
+  rehearse bench bench-accuracy reference address clean tests
+
+.PHONY: $(COMMANDS)
 .NOTPARALLEL:
 
-help run-all studies test setup lint evaluate lab report compare demo video rehearse bench bench-accuracy reference address clean tests: ; $(RUN) $@ $(GIVEN)
-01 02 03 04 05 06 07 08 09 10: ; $(RUN) $@ $(GIVEN)
+$(COMMANDS): ; $(RUN) $@ $(GIVEN)
 .DEFAULT: ; $(RUN) $@ $(GIVEN)

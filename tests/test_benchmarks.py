@@ -10,18 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from fer_helpers import models, paths, run, training
+from fer_helpers import models, paths, training
 from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import readme, reference
+from fer_helpers.workbook import cli
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks import accuracy, usual, work
 
 
 def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "module", lambda name, *words: bench.main(*words))
+    monkeypatch.setattr(cli, "module", lambda name, *words: bench.main(*words))
     paths.write_json(tmp_path / "bench.json", {"another": {"seconds": 1}})
-    run.bench({"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "copies small"})
+    cli.do("bench", {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "copies small"})
     told = paths.read_json(tmp_path / "bench.json")
     assert told["another"] == {"seconds": 1}
     found = told["copies"]
@@ -102,13 +103,13 @@ def test_the_rivals_get_the_same_faces(tmp_path):
 def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     began, real = [], training.fit
     monkeypatch.setattr(training, "fit", lambda *given, **named: began.append(1) or real(*given, **named))
-    monkeypatch.setattr(run, "module", lambda name, *words: bench.main(*words))
+    monkeypatch.setattr(cli, "module", lambda name, *words: bench.main(*words))
     options = {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "small"}
-    run.do("bench-accuracy", options)
+    cli.do("bench-accuracy", options)
     trained = len(began)
     first = paths.read_json(tmp_path / "bench.json")
     assert trained == 4 and set(first) == {"accuracy", "with_copies"}, "two seeds of each, when it is tried small"
-    run.do("bench-accuracy", options)
+    cli.do("bench-accuracy", options)
     assert len(began) == trained, "finished runs are read"
     again, said = paths.read_json(tmp_path / "bench.json"), capsys.readouterr().out
     for name, told in again.items():

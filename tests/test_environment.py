@@ -11,9 +11,8 @@ import tomllib
 
 import pytest
 
-from fer_helpers import run
 from fer_helpers.errors import UserError
-from fer_helpers.workbook import environment
+from fer_helpers.workbook import cli, commands, environment
 from fer_helpers.workbook.environment import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -30,14 +29,14 @@ def bare(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def commands(bare, monkeypatch):
+def processes(bare, monkeypatch):
     """What would have been run; `venv` makes an empty interpreter, pip does nothing or, if told so, fails."""
     ran = []
 
     def pretend(command, **_):
         ran.append(command[2:])
         if command[2] == "venv":
-            python = environment.python_of(bare)
+            python = environment.python_in(bare / ".venv")
             shutil.rmtree(bare / ".venv", ignore_errors=True)
             python.parent.mkdir(parents=True)
             python.write_text("")
@@ -59,10 +58,10 @@ def installs(ran):
 PROJECT_ITSELF = "--editable .[lab,dev]"
 
 
-def test_a_first_call_installs_once_and_says_how_much_before(bare, commands, monkeypatch, capsys):
+def test_a_first_call_installs_once_and_says_how_much_before(bare, processes, monkeypatch, capsys):
     monkeypatch.setattr(sys, "platform", "linux")
-    ran, _ = commands
-    assert environment.ensure(root=bare) == environment.python_of(bare)
+    ran, _ = processes
+    assert environment.ensure(root=bare) == environment.python_in(bare / ".venv")
     assert ran[-1][1:4] == ["install", "--quiet", "--disable-pip-version-check"]
     assert installs(ran) == ["venv", PROJECT_ITSELF]
     said = capsys.readouterr().out
@@ -71,8 +70,8 @@ def test_a_first_call_installs_once_and_says_how_much_before(bare, commands, mon
     assert ran == [] and capsys.readouterr().out == ""
 
 
-def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, commands):
-    ran, _ = commands
+def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, processes):
+    ran, _ = processes
     environment.ensure(root=bare)
     installs(ran)
     text = (bare / "pyproject.toml").read_text()
@@ -84,8 +83,8 @@ def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, comm
     assert installs(ran) == [PROJECT_ITSELF]
 
 
-def test_an_interrupted_installation_is_repeated_from_the_same_wheels(bare, commands):
-    ran, pretend = commands
+def test_an_interrupted_installation_is_repeated_from_the_same_wheels(bare, processes):
+    ran, pretend = processes
     pretend.failing = ("--editable",)
     with pytest.raises(UserError, match=r"pip couldn't install --editable .*(?s:.*)line 12\n(?s:.*)line 19") as stop:
         environment.ensure(environment.CPU_WHEELS, bare)
@@ -98,8 +97,8 @@ def test_an_interrupted_installation_is_repeated_from_the_same_wheels(bare, comm
     assert installs(ran) == []
 
 
-def test_another_source_of_torch_starts_from_nothing(bare, commands):
-    ran, _ = commands
+def test_another_source_of_torch_starts_from_nothing(bare, processes):
+    ran, _ = processes
     environment.ensure(root=bare)
     environment.ensure("https://example.org/cu130", bare)
     torch = "torch torchvision --index-url https://example.org/cu130"
@@ -109,8 +108,8 @@ def test_another_source_of_torch_starts_from_nothing(bare, commands):
     assert installs(ran) == []
 
 
-def test_a_broken_environment_is_made_anew(bare, commands):
-    ran, pretend = commands
+def test_a_broken_environment_is_made_anew(bare, processes):
+    ran, pretend = processes
     environment.ensure(root=bare)
     (bare / ".venv/fer_stamp").unlink()
     pretend.failing = ("--version",)  # its pip doesn't start
@@ -146,18 +145,18 @@ def test_the_demo_gets_an_environment_of_its_own_on_top_of_this_one(bare, monkey
     assert str(environment.with_demo(bare)) == sys.executable
 
 
-def test_debian_without_venv_is_told_what_to_install(bare, commands, monkeypatch):
-    commands[1].failing = ("venv",)
+def test_debian_without_venv_is_told_what_to_install(bare, processes, monkeypatch):
+    processes[1].failing = ("venv",)
     monkeypatch.setattr(environment.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="sudo apt install python3-venv"):
         environment.ensure(root=bare)
 
 
-def test_a_full_disk_is_told_before_pip(bare, commands, monkeypatch, capsys):
+def test_a_full_disk_is_told_before_pip(bare, processes, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0.4e9))
     with pytest.raises(UserError, match=r"Only 0\.4 GB are free"):
         environment.ensure(root=bare)
-    assert commands[0] == []
+    assert processes[0] == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1.2e9))
     environment.ensure(root=bare)
     assert "only 1.2 GB are free" in capsys.readouterr().out
@@ -194,18 +193,18 @@ def test_where_the_interpreter_lives(bare, monkeypatch, kind, name, place):
 
 
 @pytest.mark.parametrize("kind", ["own", "venv", "conda"])
-def test_an_active_environment_that_has_everything_is_used(bare, commands, monkeypatch, kind):
+def test_an_active_environment_that_has_everything_is_used(bare, processes, monkeypatch, kind):
     active(monkeypatch, bare, kind)
     monkeypatch.setattr(environment, "missing", lambda lines: [])
     assert str(environment.ensure(root=bare)) == sys.executable
-    assert commands[0] == []
+    assert processes[0] == []
 
 
-def test_an_active_environment_that_lacks_something(bare, commands, monkeypatch, capsys):
-    ran, _ = commands
+def test_an_active_environment_that_lacks_something(bare, processes, monkeypatch, capsys):
+    ran, _ = processes
     monkeypatch.setattr(environment, "missing", lambda lines: [line for line in lines if line.startswith("imagehash")])
     active(monkeypatch, bare, "venv")
-    assert environment.ensure(root=bare) == environment.python_of(bare)  # somebody else's is left alone
+    assert environment.ensure(root=bare) == environment.python_in(bare / ".venv")  # somebody else's is left alone
     assert installs(ran) == ["venv", PROJECT_ITSELF]
     active(monkeypatch, bare, "own")
     environment.ensure(root=bare)
@@ -219,8 +218,8 @@ def test_an_active_environment_that_lacks_something(bare, commands, monkeypatch,
 
 
 @pytest.mark.parametrize("in_kernel", [True, False])
-def test_colabs_own_kernel_server_and_torch_are_never_installed_over(bare, commands, monkeypatch, in_kernel):
-    ran, _ = commands
+def test_colabs_own_kernel_server_and_torch_are_never_installed_over(bare, processes, monkeypatch, in_kernel):
+    ran, _ = processes
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
     if in_kernel:
         monkeypatch.setitem(sys.modules, "google.colab", object())
@@ -260,7 +259,15 @@ def test_environment_yml_is_in_step_with_pyproject():
     assert PROJECT["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
 
 
-@pytest.mark.parametrize("name", ["__init__", "environment", "run"])
+OPENED_FIRST = (
+    "__init__",
+    "run",
+    "errors",
+    *(f"workbook/{name}" for name in ("__init__", "cli", "commands", "environment")),
+)
+
+
+@pytest.mark.parametrize("name", OPENED_FIRST)
 def test_an_old_python_gets_as_far_as_the_sentence(name, monkeypatch, capsys):
     tree = ast.parse((ROOT / "fer_helpers" / f"{name}.py").read_text(), feature_version=(3, 8))
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -268,7 +275,7 @@ def test_an_old_python_gets_as_far_as_the_sentence(name, monkeypatch, capsys):
     names |= {node.module.split(".")[0] for node in imports if isinstance(node, ast.ImportFrom)}
     assert names <= {"fer_helpers"} | set(sys.stdlib_module_names) - {"tomllib"}
     monkeypatch.setattr(sys, "version_info", (3, 9, 6))
-    assert run.main(["setup"]) == 2
+    assert cli.main(["setup"]) == 2
     assert "This is Python 3.9.6" in capsys.readouterr().err
 
 
@@ -278,9 +285,9 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
     python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     python.chmod(0o755)
     monkeypatch.setenv("DATA", "of the shell")
-    given = [f'{name}=a b\'s "$c" #;' for name in run.VARIABLES if name != "DATA"]
+    given = [f'{name}=a b\'s "$c" #;' for name in commands.VARIABLES if name != "DATA"]
     command = ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), f"PYTHON={python}"]
-    for target in [*run.COMMANDS, "10", "no-such-thing"]:
+    for target in [*commands.COMMANDS, "10", "no-such-thing"]:
         done = subprocess.run([*command, target, *given], cwd=tmp_path, capture_output=True, text=True, check=True)
         words = json.loads(done.stdout)
         assert words[:3] == ["-m", "fer_helpers.run", target] and sorted(words[3:]) == sorted(given)
@@ -301,19 +308,20 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
         (["03", "CLUSTER=tcp://a:1"], "03 doesn't take CLUSTER"),
         (["clean", "OUT=elsewhere"], "clean doesn't take OUT"),
         (["video"], "Which film? make video VIDEO=film.mp4"),
+        (["evaluate"], "Which model? make evaluate MODEL=outputs/03"),
     ],
 )
 def test_a_slip_of_the_hand_is_one_sentence(words, sentence, capsys):
-    assert run.main(words) == 2
+    assert cli.main(words) == 2
     said = capsys.readouterr()
     assert said.err.startswith(sentence) and said.err.count("\n") == 1 and said.out == ""
 
 
 def test_parameters_keep_their_blanks():
     words = ["3", 'PARAMS=epochs=5 backbones="resnet18 vgg16" model=x', "DATA=/a b/c", "OUT="]
-    command, options = run.parse(words)
+    command, options = cli.parse(words)
     assert (command, options["DATA"], "OUT" in options) == ("03", "/a b/c", False)
-    assert run.asked_for(options) == {"epochs": "5", "backbones": "resnet18 vgg16", "model": "x"}
+    assert cli.notebook_parameters(options) == {"epochs": "5", "backbones": "resnet18 vgg16", "model": "x"}
 
 
 @pytest.mark.parametrize(
@@ -321,21 +329,21 @@ def test_parameters_keep_their_blanks():
 )
 def test_the_budget_asks_the_machine_unless_it_is_given(monkeypatch, cuda, device, budget):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
-    assert run.budget_of({"DEVICE": device}) == run.budget_of({"DEVICE": device, "BUDGET": "auto"}) == budget
-    assert run.budget_of({"BUDGET": "smoke"}) == "smoke"
+    assert cli.budget_of({"DEVICE": device}) == cli.budget_of({"DEVICE": device, "BUDGET": "auto"}) == budget
+    assert cli.budget_of({"BUDGET": "smoke"}) == "smoke"
 
 
 def test_what_helpers_raise_for_the_user_is_a_sentence_and_a_mistake_of_ours_is_not(monkeypatch, capsys):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(run, "do", fail)
+    monkeypatch.setattr(cli, "do", fail)
     for error in (ValueError("No faces in it."), FileNotFoundError("No such folder."), ConnectionError("No Kaggle.")):
-        assert run.main(["help"]) == 2
+        assert cli.main(["help"]) == 2
         assert capsys.readouterr().err == f"{error}\n"
     error = KeyError("oh")
     with pytest.raises(KeyError):
-        run.main(["help"])
+        cli.main(["help"])
 
 
 def test_clean_keeps_the_reference_and_the_environment(tmp_path, capsys):

@@ -60,7 +60,7 @@ def test_every_dependency_is_used_and_every_use_is_a_dependency():
             names = [n.name for n in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             used |= {name.split(".")[0] for name in names}
-    used -= {*sys.stdlib_module_names, "fer_helpers", "__future__"}
+    used -= {*sys.stdlib_module_names, "fer_helpers", "tests", "__future__"}
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["lab"] + project["optional-dependencies"]["dev"]
     wanted += project["optional-dependencies"]["demo"]

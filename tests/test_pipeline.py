@@ -277,13 +277,13 @@ def test_a_notebook_that_was_cut_short_is_not_taken_for_finished(row, cell, reas
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-from fer_helpers import pipeline, run
+from fer_helpers.workbook import cli, pipeline
 signal.signal(signal.SIGINT, signal.default_int_handler)
 root = Path(sys.argv[1])
 row = pipeline.Row(root / "notebooks", root / "toolbox", root / "out put", {"out_root": str(root / "out put")})
-run.parse = lambda words: ("help", {})
-run.do = lambda command, options: pipeline.walk(row, "01")
-sys.exit(run.main([]))
+cli.parse = lambda words: ("help", {})
+cli.do = lambda command, options: pipeline.walk(row, "01")
+sys.exit(cli.main([]))
 """
 
 

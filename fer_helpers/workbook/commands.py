@@ -1,5 +1,7 @@
 """What there is to type: the commands, and the variables that each of them takes."""
 
+from __future__ import annotations
+
 from fer_helpers.workbook.environment import CPU_WHEELS
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
@@ -9,8 +11,8 @@ COMMANDS = {  # what it does, and which variables it takes
     "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
     "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
     "06": ("run one study by its number", STUDY),
-    "test": ("run the tests; PARAMS goes to pytest", "PARAMS"),
-    "lint": ("check the style of modules and notebooks", ""),
+    "check": ("style, import contracts and the quick tests, in two minutes; PARAMS goes to pytest", "PARAMS"),
+    "test": ("style, import contracts and all tests, in ten minutes; PARAMS goes to pytest", "PARAMS"),
     "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
     "setup": ("build the environment, no more", ""),
     "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
@@ -18,10 +20,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "report": ("make the page of results anew: OUT/index.html, as every run of notebooks does at its end", "OUT"),
     "compare": ("what differs between two folders of results, and their scores: B=other, A if not outputs", "A B OUT"),
     "demo": ("a page with your webcam and an upload box, on this computer alone; PARAMS=sure=0.9", "MODEL PARAMS"),
-    "video": (
-        "emotions over time of a film: VIDEO=path, into OUT/videos/; PARAMS=a_second=5",
-        "VIDEO MODEL OUT PARAMS",
-    ),
+    "video": ("emotions over time of a film, into OUT/videos/; PARAMS=a_second=5", "VIDEO MODEL OUT PARAMS"),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
@@ -42,4 +41,9 @@ VARIABLES = {
     "B": "the folder of results that is compared with A",
     "VIDEO": "a film (.mp4, .mov, .webm, ...)",
     "TORCH_INDEX": f"where torch is installed from, like {CPU_WHEELS}",
+}
+CHOICES = {"BUDGET": ("auto", "smoke", "quick", "full"), "DEVICE": ("auto", "cpu", "cuda")}
+QUESTIONS = {  # the variable that a command can't do without, and what is said if it is missing
+    "evaluate": ("MODEL", "Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
+    "video": ("VIDEO", "Which film? make video VIDEO=film.mp4"),
 }

@@ -37,11 +37,10 @@ def check_python() -> None:
 
 def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     """The Python that has what the workbook needs: the active environment's, or that of `.venv`, built if need be."""
-    where = place(root)
-    wanted = requirements(root)
+    where, needed = place(root), requirements(root)
     if where == "colab":
-        return complete(root, wanted)
-    lacking = missing([line for group in ("core", "lab", "dev") for line in wanted[group]])
+        return complete(root, needed)
+    lacking = missing(needed["core"] + needed["lab"] + needed["dev"])
     if where == "conda" and lacking:
         name = os.environ.get("CONDA_DEFAULT_ENV", "")
         which = "--prefix" if os.sep in name or not name else "--name"
@@ -56,13 +55,13 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     return Path(sys.executable)
 
 
-def complete(root: Path, wanted: dict[str, list[str]]) -> Path:
+def complete(root: Path, needed: dict[str, list[str]]) -> Path:
     """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does.
 
     Raises UserError where Colab's torch is too old: another one would take 6 GB and not fit what is loaded already.
     """
-    groups = wanted["core"] + ([] if "google.colab" in sys.modules else wanted["lab"])
-    lacking = missing([line for line in groups if not line.startswith(COLABS_OWN)])
+    lines = needed["core"] + ([] if "google.colab" in sys.modules else needed["lab"])
+    lacking = missing([line for line in lines if not line.startswith(COLABS_OWN)])
     if old := [line for line in lacking if line.startswith("torch")]:
         raise UserError(
             f"The workbook needs {' and '.join(old)}, and this runtime of Colab has older ones: choose the latest "
@@ -98,25 +97,20 @@ def requirements(root: Path = ROOT) -> dict[str, list[str]]:
 
 def missing(lines: list[str]) -> list[str]:
     """Those requirements that this interpreter doesn't meet: not installed, or older than their lower bound."""
-
-    def numbers(version: str) -> tuple[int, ...]:
-        return tuple(map(int, re.findall(r"\d+", re.match(r"[\d.]*", version).group())))
-
-    lacking = []
-    for line in lines:
-        name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
-        try:
-            enough = numbers(metadata.version(name)) >= numbers(bound or "")
-        except metadata.PackageNotFoundError:
-            enough = False
-        if not enough:
-            lacking.append(line)
-    return lacking
+    return [line for line in lines if not met(line)]
 
 
-def python_of(root: Path = ROOT) -> Path:
-    """The interpreter in `.venv`."""
-    return python_in(root / ".venv")
+def met(line: str) -> bool:
+    """True if a requirement like `torch>=2.11` is installed in its lower bound or newer."""
+
+    def numbers(version: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", re.match(r"[\d.]*", version).group())]
+
+    name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
+    try:
+        return numbers(metadata.version(name)) >= numbers(bound or "")
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def python_in(folder: Path) -> Path:
@@ -130,15 +124,18 @@ def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
     The stamp in it says what was installed, and from where. An interrupted installation leaves `unfinished` there and
     is repeated, not half used. again: don't trust the stamp, something was uninstalled by hand.
     """
-    stamp, python = root / ".venv" / "fer_stamp", python_of(root)
+    folder = root / ".venv"
+    stamp, python = folder / "fer_stamp", python_in(folder)
     built, built_index = (*stamp.read_text().split(), "", "")[:2] if stamp.exists() else ("", torch_index)
     index = torch_index or built_index  # `make test` keeps the wheels that `make run-all` chose
     wanted = hashlib.sha256(json.dumps(requirements(root), sort_keys=True).encode()).hexdigest()
     if (built, built_index) == (wanted, index) and python.exists() and not again:
         return python
     announce(root, index)
-    if built_index != index or not usable(python):
-        create(root)  # torch and torchvision of two sources don't work together: from nothing
+    if built_index != index or not usable(python):  # torch and torchvision of two sources don't work together
+        if place(root) == "own":
+            raise UserError("This Python is that of .venv, which has to be made anew: type `deactivate`, then retry.")
+        venv(folder)
     stamp.write_text(f"unfinished\n{index}\n")
     if index:
         pip(python, root, "torch", "torchvision", "--index-url", index)
@@ -170,39 +167,32 @@ def usable(python: Path) -> bool:
     return python.exists() and subprocess.run(command, capture_output=True).returncode == 0
 
 
-def create(root: Path) -> None:
-    """A new `.venv` in place of any old one."""
-    if place(root) == "own":
-        raise UserError("This Python is that of .venv, which has to be made anew: type `deactivate`, then try again.")
+def venv(folder: Path, *options: str, python: str | Path = sys.executable) -> None:
+    """A new virtual environment of that interpreter in place of any old one."""
     hint = "" if util.find_spec("ensurepip") else " On Debian and Ubuntu: sudo apt install python3-venv"
-    command = [sys.executable, "-m", "venv", "--clear", str(root / ".venv")]
-    run_quietly(command, root, f"Python's venv can't make {root / '.venv'}.{hint}")
+    run_quietly([str(python), "-m", "venv", "--clear", *options, str(folder)], f"venv can't make {folder}.{hint}")
 
 
 def pip(python: Path, root: Path, *arguments: str) -> None:
     """Install with that interpreter's pip."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    run_quietly(command, root, f"pip couldn't install {' '.join(arguments)}; the same command tries again.")
+    run_quietly(command, f"pip couldn't install {' '.join(arguments)}; the same command tries again.", root)
 
 
-def run_quietly(command: list[str], root: Path, sentence: str) -> None:
-    """Run a command; only when it fails are the last lines of what it said shown, under a sentence."""
-    done = subprocess.run(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    if done.returncode:
-        last = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-8:])
+def run_quietly(command: list[str], sentence: str, folder: Path = ROOT) -> None:
+    """Run a command in a folder; only when it fails are the last lines of its output shown, under a sentence."""
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    process = subprocess.run(command, cwd=folder, **output)
+    if process.returncode:
+        last = "\n".join(f"  {line}" for line in process.stdout.strip().splitlines()[-8:])
         raise UserError(f"{sentence}\nIts last lines:\n{last}", code=1)
 
 
 def clean(root: Path = ROOT) -> None:
     """Remove what can be made again, and say how much that was."""
-    outputs = root / "outputs"
-    kept = ("reference", ".gitkeep")
-    doomed = [path for path in outputs.glob("*") if path.name not in kept and not path.name.startswith("README")]
-    caches = (".cache", ".pytest_cache", ".ruff_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
-    doomed += [path for pattern in caches for path in root.glob(pattern)]
-    for path in doomed:
+    outputs = [path for path in root.glob("outputs/*") if path.name not in ("reference", ".gitkeep", "README.md")]
+    caches = (".cache", ".*_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
+    for path in [*outputs, *(path for pattern in caches for path in root.glob(pattern))]:
         files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
         size = sum(file.stat().st_size for file in files) / 1e6
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -216,17 +206,17 @@ def with_demo(root: Path = ROOT) -> Path:
     Gradio wants an older Pillow than the notebooks may have: a small environment of its own in `.venv/demo`, which sees
     this one's packages behind its own, leaves them as they are.
     """
-    if not missing(requirements(root)["demo"]):
+    needed = requirements(root)["demo"]
+    if not missing(needed):
         return Path(sys.executable)
     folder = root / ".venv" / "demo"
-    python = python_in(folder)
-    stamp, wanted = folder / "fer_stamp", "\n".join([sys.prefix, *requirements(root)["demo"]])
+    python, stamp, wanted = python_in(folder), folder / "fer_stamp", "\n".join([sys.prefix, *needed])
     if not (stamp.exists() and stamp.read_text() == wanted and usable(python)):
         print("Installing what the page and films need, about 0.3 GB, once, into .venv/demo.")
-        run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], root, f"Python's venv can't make {folder}.")
+        venv(folder)
         below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
         own = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)}))
         (own / "below.pth").write_text(below)
-        pip(python, root, *requirements(root)["demo"])
+        pip(python, root, *needed)
         stamp.write_text(wanted)
     return python

@@ -85,7 +85,7 @@ def runtime(folder: Path) -> Path:
     if (free := shutil.disk_usage(folder.parent).free / 1e9) < SIZE_GB + 1:
         raise UserError(f"Only {free:.1f} GB are free on the disk of {folder}: make room for {SIZE_GB + 1:g} GB first.")
     if not environment.usable(python):
-        environment.run_quietly([str(newest()), "-m", "venv", "--clear", str(folder)], ROOT, "Python's venv fails.")
+        environment.venv(folder, python=newest())
     environment.pip(python, ROOT, *BRINGS)
     stamp.write_text(wanted)
     return python
@@ -136,7 +136,7 @@ def smoke(notebook: Path) -> dict:
 
 def fresh(colab: Path, folder: Path) -> Path:
     """The Python of a new environment over Colab's: it sees what is there, and what pip installs lands in `folder`."""
-    environment.run_quietly([str(colab), "-m", "venv", "--without-pip", str(folder)], ROOT, "Python's venv fails.")
+    environment.venv(folder, "--without-pip", python=colab)
     (site(folder) / "colab.pth").write_text(f"{site(colab.parents[1])}\n{STAND_IN}\n", encoding="utf-8")
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
@@ -175,7 +175,7 @@ def plain(name: str) -> str:
 
 def lacking(colab: Path) -> set[str]:
     """The packages that a notebook needs and Colab has not, or too old."""
-    code = "from fer_helpers import environment as e; print(*e.missing(e.requirements()['core']), sep='\\n')"
+    code = "from fer_helpers.workbook import environment as e; print(*e.missing(e.requirements()['core']), sep='\\n')"
     said = subprocess.check_output([str(colab), "-c", code], cwd=ROOT, text=True)
     return {plain(line) for line in said.splitlines()}
 
