@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_helpers import calibration, devices, models, paths, training
+from fer_helpers import devices, models, paths, training
 from fer_helpers import metrics as scoring
 from fer_helpers.augment import Augment
 from fer_helpers.faces import EMOTIONS, Faces
@@ -120,7 +120,7 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
 
 
 def confidence_table(model_file: Path) -> list[dict]:
-    """`calibration.confidence_threshold` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
+    """`scoring.confidence_threshold` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
 
     Empty where none are kept, or where the network learnt from val.
     """
@@ -130,9 +130,7 @@ def confidence_table(model_file: Path) -> list[dict]:
     if not val.any():
         return []
     probs, labels = stored["probs"][val].astype(np.float64), stored["labels"][val]
-    return [
-        each for percent in range(50, 100) if (each := calibration.confidence_threshold(probs, labels, percent / 100))
-    ]
+    return [each for percent in range(50, 100) if (each := scoring.confidence_threshold(probs, labels, percent / 100))]
 
 
 def confidence_threshold(model_file: str | Path, card: dict, accuracy: float) -> dict | None:

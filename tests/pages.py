@@ -14,7 +14,7 @@ from pathlib import Path
 NAMES = ("chromium", "chromium-browser", "google-chrome") if os.name == "posix" else ()
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 SEEN = """new Promise(done => {
-  const told = () => done({
+  const report = () => done({
     images: [...document.images].map(one => ({alt: one.alt, wide: one.naturalWidth})),
     wide: document.documentElement.scrollWidth, window: innerWidth,
     loaded_ms: performance.getEntriesByType("navigation")[0].loadEventEnd,
@@ -22,7 +22,7 @@ SEEN = """new Promise(done => {
   });
   for (const one of document.images) one.loading = "eager";
   const all = [...document.images].map(one => one.decode().catch(() => 0));
-  Promise.all(all).then(() => setTimeout(told, 50));
+  Promise.all(all).then(() => setTimeout(report, 50));
 })"""
 LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
 
@@ -75,10 +75,9 @@ class Chromium:
             if not piece:
                 raise RuntimeError("Chromium ended.")
             text += piece
-        found = json.loads(text[:-1])
-        if "method" in found:
-            self.events.append(found)
-        return found
+        message = json.loads(text[:-1])
+        self.events += [message] if "method" in message else []
+        return message
 
     def ask(self, method: str, parameters: dict | None = None, page: bool = True) -> dict:
         """Send a command, wait for its answer."""
@@ -87,14 +86,14 @@ class Chromium:
         words |= {"sessionId": self.session} if page else {}
         self.to.write(json.dumps(words).encode() + b"\0")
         self.to.flush()
-        while (found := self.message()).get("id") != number:
+        while (answer := self.message()).get("id") != number:
             pass
-        if "error" in found:
-            raise RuntimeError(f"{method}: {found['error']}")
-        return found["result"]
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
 
     def visit(self, url: str, wide: int = 1280, high: int = 900, dark: bool = False) -> dict:
-        """Open a page in a window of this size, and tell what is seen, errors, and addresses asked for."""
+        """Open a page in a window of this size, and return what is seen, errors, and addresses asked for."""
         self.events.clear()
         size = {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": wide < 600}
         self.ask("Emulation.setDeviceMetricsOverride", size)
@@ -110,13 +109,13 @@ class Chromium:
     def errors(self):
         """Everything that the console would show as an error or a warning."""
         for each in self.events:
-            told = each["params"]
-            if each["method"] == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-                yield told["entry"]["text"] + " " + told["entry"].get("url", "")
+            event = each["params"]
+            if each["method"] == "Log.entryAdded" and event["entry"]["level"] in ("error", "warning"):
+                yield event["entry"]["text"] + " " + event["entry"].get("url", "")
             elif each["method"] == "Runtime.exceptionThrown":
-                yield told["exceptionDetails"]["text"]
-            elif each["method"] == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning"):
-                yield str([one.get("value") for one in told["args"]])
+                yield event["exceptionDetails"]["text"]
+            elif each["method"] == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning"):
+                yield str([one.get("value") for one in event["args"]])
 
     def addresses(self):
         """Every address that the page asked for."""

@@ -26,16 +26,13 @@ def kept(tmp_path, monkeypatch):
     folder = tmp_path / "reference"
     monkeypatch.setattr(paths, "REFERENCE", folder)
     monkeypatch.setattr(readme, "write", lambda: None)
+    (folder / "notebooks").mkdir(parents=True)
     for stage in ("01_exploration", "06_price_of_leakage"):
-        (folder / stage).mkdir(parents=True)
         paths.write_json(folder / stage / "metrics.json", {"made": "before"})
         (folder / stage / "mean_faces.png").write_text("before")
         (folder / stage / "README.md").write_text("written by hand")
-    (folder / "notebooks").mkdir()
-    for stage in ("01_exploration", "06_price_of_leakage"):
         (folder / "notebooks" / f"{stage}.ipynb").write_text("before")
-    seconds = {"01_exploration": 1, "06_price_of_leakage": 6}
-    paths.write_json(folder / "times.json", {"seconds": seconds})
+    paths.write_json(folder / "times.json", {"seconds": {"01_exploration": 1, "06_price_of_leakage": 6}})
     for name, kind in (("out", "fer2013"), ("synthetic", "synthetic")):
         out = tmp_path / name
         for stage in ("01_exploration", "02_cleaning", "03_baseline_cnn"):
@@ -197,13 +194,8 @@ def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(k
     probs = np.full((60, 7), 0.1, np.float32)
     probs[:, 3] = np.linspace(0.4, 0.9, 60)
     labels, split = np.where(np.arange(60) < 10, 0, 3), np.array(["val"] * 60)
-    results.write_predictions(
-        (root / "out" / SMALL).parent / "predictions.npz",
-        names=split,
-        labels=labels,
-        split=split,
-        probs=probs,
-    )
+    file = root / "out" / SMALL.parent / "predictions.npz"
+    results.write_predictions(file, names=split, labels=labels, split=split, probs=probs)
     reference.make(root / "out", root / "synthetic")
     table = models.read_card(folder / SMALL)["metrics"]["confidence_thresholds"]
     assert table == results.confidence_table(root / "out" / SMALL)

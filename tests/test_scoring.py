@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from fer_helpers import calibration, metrics
+from fer_helpers import metrics
 from fer_helpers.faces import Faces
 
 
@@ -164,7 +164,7 @@ def test_pigeonhole_scores_by_every_resample():
 
     def gain(seed, faces):
         score = {"labels": sorted({*labels[faces]}), "average": "macro", "zero_division": 0}
-        a, b = (metrics.f1_score(labels[faces], side[seed, faces], **score) for side in (guesses, others))
+        a, b = (sklearn_metrics.f1_score(labels[faces], side[seed, faces], **score) for side in (guesses, others))
         return a - b
 
     every = np.array([[gain(seed, list(faces)) for seed in (0, 1)] for faces in itertools.product(range(4), repeat=4)])
@@ -210,8 +210,8 @@ def test_below_the_threshold_of_sureness_answers_are_too_often_wrong():
         0.9: (0.9, 0.1667, 1.0),
     }  # 0.8 holds a right and a wrong
     for accuracy, (threshold, coverage, right) in share.items():
-        found = calibration.confidence_threshold(probs, labels, accuracy, least=1)
+        found = metrics.confidence_threshold(probs, labels, accuracy, least=1)
         assert (found["threshold"], found["coverage"], found["right"]) == (threshold, coverage, right)
         assert ((sure >= found["threshold"]).mean()) == pytest.approx(coverage, abs=1e-4)
-    assert calibration.confidence_threshold(probs, labels, 0.9, least=2) is None
-    assert calibration.confidence_threshold(probs, np.ones(6, int) * 2, 0.5, least=1) is None
+    assert metrics.confidence_threshold(probs, labels, 0.9, least=2) is None
+    assert metrics.confidence_threshold(probs, np.ones(6, int) * 2, 0.5, least=1) is None
