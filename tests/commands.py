@@ -13,7 +13,9 @@ SMOKE = ("DATA=synthetic", "BUDGET=smoke")
 def call(*words: str, **environment: str) -> tuple[int, str]:
     """Run a command; returns its exit status and what it printed on both streams."""
     command = [sys.executable, "-m", "fer_helpers.run", *words]
-    process = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=os.environ | OFFLINE | environment)
+    process = subprocess.run(
+        command, cwd=paths.ROOT, capture_output=True, text=True, env=os.environ | OFFLINE | environment
+    )
     return process.returncode, process.stdout + process.stderr
 
 

@@ -10,20 +10,25 @@ import filelock
 import pytest
 import torch
 
-from fer_helpers import models, paths, predict
+from fer_helpers import models, predict
 from fer_helpers.photos import album, detection
 from tests import commands
 
 torch.set_num_threads(1)  # the networks of the tests are tiny: two threads would wait for each other
 FIRST = {mark: place for place, mark in enumerate(("chain", "bench", "slow", "cluster", "browser"))}
+GROUPS = {"row": "row", "served": "browser"}  # fixtures that are made once: what takes them goes to one worker
+MARKS = {"scheduler": "cluster", "served": "browser"}  # what takes these fixtures is marked so
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups and -m the marks
 def pytest_collection_modifyitems(items):
-    """The longest first, so that no worker is left alone with them; what reads the row goes where the row is."""
+    """The longest first, so that no worker is left alone with them at the end."""
     for item in items:
-        if "row" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("row"))
+        for fixture in item.fixturenames:
+            if fixture in GROUPS:
+                item.add_marker(pytest.mark.xdist_group(GROUPS[fixture]))
+            if fixture in MARKS:
+                item.add_marker(MARKS[fixture])
     items.sort(key=lambda item: min((FIRST.get(mark.name, 9) for mark in item.iter_markers()), default=9))
 
 
