@@ -91,7 +91,7 @@ def test_every_stage_leaves_what_the_design_names(row):
 def test_the_terminal_tells_stage_epoch_and_what_is_left(row):
     _, _, said = row
     assert re.search(r"\[\d/7\] 03_baseline_cnn", said) and re.search(r"epoch +2/2 .* left", said)
-    assert "drawn" in said.splitlines()[0]
+    assert "synthetic" in said.splitlines()[0]
 
 
 def test_metrics_have_every_key(row):

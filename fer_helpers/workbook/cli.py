@@ -163,7 +163,7 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
         out_root=out_root(options),
         fixed=fixed,
         asked=notebook_parameters(options),
-        data_key=sources.content_key(source, budget),
+        data_key=sources.load(source.given, budget=budget, log=lambda line: None).source["key"],
         command=f"make {command}",
     )
     pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
