@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from fer_helpers import paths, results
 from fer_helpers.publishing import readme, rendering
 
@@ -127,8 +129,6 @@ def about(metrics: dict) -> list[str]:
 
 def picture(path: Path) -> dict:
     """Size of a PNG, and the finding and the alternative text that `paths.save_figure` put into it; '' without."""
-    from PIL import Image
-
     with Image.open(path) as image:
         title, caption = (image.info.get(name, "") for name in ("Title", "Description"))
         width, height = image.size

@@ -12,9 +12,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 def points(difference: dict, unit: str = "", note: bool = True) -> str:
     """A difference of two shares and its 95 % interval in points; `note` says where it is inconclusive."""
     low, high = difference["ci95"]
-    mean = difference["mean"] if "mean" in difference else difference["difference"]
+    value = next(difference[name] for name in ("value", "mean", "difference") if name in difference)
     inconclusive = ", inconclusive" * (note and difference["verdict"] == "inconclusive")
-    return f"{100 * mean:+.1f}{unit} ({100 * low:+.1f} to {100 * high:+.1f}{inconclusive})"
+    return f"{100 * value:+.1f}{unit} ({100 * low:+.1f} to {100 * high:+.1f}{inconclusive})"
 
 
 FILTERS = {
