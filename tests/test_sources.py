@@ -234,7 +234,7 @@ def test_a_few_recoverable_names_are_no_validation_split(tmp_path):
 
 NOISE = np.random.default_rng(1).integers(0, 256, (300, 500, 3), dtype=np.uint8)
 ODD_IMAGES = {
-    "text": (b"this is no picture", "can't be decoded", "(not an image of a kind",
+    "text": (b"this is no picture", "can't be decoded", "(not an image of a kind"),
     "empty": (b"", "can't be decoded", "(empty file)"),
     "truncated": (encoded(NOISE, "JPEG")[:9000], "can't be decoded", "truncated"),
     "photo": (encoded(NOISE, "JPEG"), "converted", "(500×300 RGB)"),
