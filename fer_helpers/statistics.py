@@ -31,8 +31,9 @@ class Estimate:
 
     @property
     def points(self) -> tuple[float, ...]:
-        """(value, low, high, value of each seed, …) times 100, as plots.intervals takes it."""
-        return tuple(100 * number for number in (self.value, *self.interval, *self.each))
+        """(value, low, high, value of each of several seeds, …) times 100, as plots.intervals takes it."""
+        each = self.each if len(self.each) > 1 else ()
+        return tuple(100 * number for number in (self.value, *self.interval, *each))
 
     @property
     def number(self) -> str:
@@ -111,7 +112,7 @@ def paired_difference(right_a: np.ndarray, right_b: np.ndarray) -> Difference:
     return Difference(*_rounded([gain.mean()]), _ends((drawn[:, 2] - drawn[:, 0]) / len(gain)), p=p)
 
 
-def pigeonhole_mean(values, other=None, *, together=None, among: int = 1, resamples: int = 2000) -> Estimate:
+def pigeonhole_mean(values, other=None, *, together=None, among=1, of="accuracy", resamples=2000) -> Estimate:
     """Mean over seeds and faces with an interval over both; a Difference where `other`'s mean is taken from it.
 
     values, other: (S, N), of each seed and face, row s of both one seed; nan where a face doesn't count, so that one
@@ -123,8 +124,8 @@ def pigeonhole_mean(values, other=None, *, together=None, among: int = 1, resamp
     if any(np.isnan(side).all() for side in sides):
         raise ValueError("There is no face to compare: a part is empty.")
     sums = [np.stack([np.nan_to_num(side), ~np.isnan(side)], axis=-1).swapaxes(0, 1) for side in sides]
-    measure = lambda totals: {"accuracy": totals[..., 0] / totals[..., 1]}  # noqa: E731
-    return _pigeonhole(sums, measure, together, among, resamples)["accuracy"]
+    measure = lambda totals: {of: totals[..., 0] / totals[..., 1]}  # noqa: E731
+    return _pigeonhole(sums, measure, together, among, resamples)[of]
 
 
 def estimate(probs, labels, *, together=None, measures=RECIPE) -> dict[str, Estimate]:
