@@ -16,7 +16,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from fer_helpers import models, paths, results
+from fer_helpers import leaderboard, models, paths
 from fer_helpers.faces import EMOTIONS
 from tests import pages
 
@@ -321,7 +321,7 @@ def test_the_studies_run_after_the_main_row(row):
     )
     check_imbalance(out / "07_imbalance")
     check_record(out / "08_record", openings)
-    assert len(results.all_metrics(out)[0]) == 3 + 4, "a study is no model of the leaderboard"
+    assert len(leaderboard.all_metrics(out)[0]) == 3 + 4, "a study is no model of the leaderboard"
     code, said = call("studies", *settings)
     assert code == 0 and "nothing to do: 4 notebooks are up to date" in said
 

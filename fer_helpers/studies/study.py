@@ -93,7 +93,7 @@ def study(
         if cluster:
             how = f"{result['seconds']:.0f} s on {result['device']}, threads: {result['threads']}"
             log(f"{calls[name].title} {name} is done: train {result['train']['accuracy']:.1%}, {how}")
-    found = [results[spec.name] for spec in specs]
-    if len(kinds := {result["precision"] for result in found}) > 1:
+    ordered = [results[spec.name] for spec in specs]
+    if len(kinds := {result["precision"] for result in ordered}) > 1:
         log(f"careful: some runs used {' and some '.join(sorted(kinds))}; name one with precision")
-    return found
+    return ordered
