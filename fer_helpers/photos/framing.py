@@ -65,8 +65,8 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
 
     returns: `cases`, one a size and turn: found (share), false_alarms (a scene), and of the faces found the accuracy of
     the bare image, of the true frame in the scene, and of the found one, with its difference to the bare image
-    (a card of `statistics.Difference`). `widths`: accuracy of the upright ones by how wide they are cut. `frame_in_windows`:
-    median of the true frame's side, in sides of the cascade's window.
+    (a card of `statistics.Difference`). `widths`: accuracy of the upright ones by how wide they are cut.
+    `frame_in_windows`: median of the true frame's side, in sides of the cascade's window.
     """
     rng = np.random.default_rng(seed)
     chosen = val.select(rng.permutation(len(val))[:count])
