@@ -1,13 +1,57 @@
-"""What all tests share."""
+"""What all tests share: one thread a process, the order on several workers, and the row of notebooks, run once."""
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of this process and of the kernels and workers that tests start
+
+import shutil
+
+import filelock
 import pytest
 import torch
 
 from fer_helpers import models, predict
 from fer_helpers.photos import album, detection
+from tests import commands
 
-# The networks of the unit tests are tiny: one thread is faster than two that wait for each other.
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # the networks of the tests are tiny: two threads would wait for each other
+FIRST = {mark: place for place, mark in enumerate(("chain", "bench", "slow", "cluster", "browser"))}
+GROUPS = {"row": "row", "served": "browser"}  # fixtures that are made once: what takes them goes to one worker
+MARKS = {"scheduler": "cluster", "served": "browser"}  # what takes these fixtures is marked so
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups and -m the marks
+def pytest_collection_modifyitems(items):
+    """The longest first, so that no worker is left alone with them at the end."""
+    for item in items:
+        for fixture in item.fixturenames:
+            if fixture in GROUPS:
+                item.add_marker(pytest.mark.xdist_group(GROUPS[fixture]))
+            if fixture in MARKS:
+                item.add_marker(MARKS[fixture])
+    items.sort(key=lambda item: min((FIRST.get(mark.name, 9) for mark in item.iter_markers()), default=9))
+
+
+@pytest.fixture(scope="session")
+def cleaned(tmp_path_factory, worker_id):
+    """Results of notebooks 01 and 02 at `smoke`, made by the worker that comes first: a folder to be copied."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    out = shared / "cleaned"
+    with filelock.FileLock(shared / "cleaned.lock"):
+        if not out.exists():
+            for number in ("01", "02"):
+                commands.succeeds(number, *commands.SMOKE, f"OUT={shared / 'making'}")
+            (shared / "making").rename(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def row(tmp_path_factory, cleaned):
+    """The main row at `smoke`: its folder, the command's variables and what the terminal showed."""
+    out = tmp_path_factory.mktemp("row") / "outputs"
+    shutil.copytree(cleaned, out)
+    settings = [*commands.SMOKE, f"OUT={out}", "PARAMS=backbones=resnet18"]
+    return out, settings, commands.succeeds("run-all", *settings, TORCH_HOME=str(tmp_path_factory.mktemp("torch")))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from tests.benchmarks import __main__ as bench
 from tests.benchmarks import accuracy, usual, work
 
 
+@pytest.mark.bench
 def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "module", lambda name, *words: bench.main(*words))
     paths.write_json(tmp_path / "bench.json", {"another": {"seconds": 1}})
@@ -44,6 +45,7 @@ def numbers(found):
         yield found
 
 
+@pytest.mark.bench
 def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(tmp_path, monkeypatch):
     bench.main("synthetic", str(tmp_path), "engine", "small")
     found = paths.read_json(tmp_path / "bench.json")["engine"]
@@ -100,6 +102,7 @@ def test_the_rivals_get_the_same_faces(tmp_path):
     assert np.array_equal(np.sort(more.labels[:train]), np.sort(people.part("train").labels))
 
 
+@pytest.mark.bench
 def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     began, real = [], training.fit
     monkeypatch.setattr(training, "fit", lambda *given, **named: began.append(1) or real(*given, **named))
@@ -153,6 +156,7 @@ def test_averaged_answers_may_be_right_where_each_network_is_wrong():
     assert found["median"]["test_7178"] == 0 and found["averaged"]["test_7178"] == 1 and not found["reached"]
 
 
+@pytest.mark.bench
 def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     bench.main("synthetic", str(tmp_path), "cluster", "small")
@@ -182,6 +186,7 @@ def test_the_reference_keeps_full_measurements_of_fer2013_alone(tmp_path, monkey
     assert paths.read_json(tmp_path / "reference" / "bench.json") == {"a": real, "b": real}
 
 
+@pytest.mark.bench
 def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
     bench.main("synthetic", str(tmp_path), "photos", "small")
     found = paths.read_json(tmp_path / "bench.json")["photos"]
@@ -211,6 +216,7 @@ def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
     assert "answers 60% of the faces" in lines and "94 are found" in lines
 
 
+@pytest.mark.bench
 def test_the_first_steps_are_measured_in_a_clone_and_told(tmp_path, monkeypatch):
     bench.main("synthetic", str(tmp_path), "start", "small")
     found = paths.read_json(tmp_path / "bench.json")["start"]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from PIL import Image
 
 from fer_helpers import leaderboard, models, paths
 from fer_helpers.faces import EMOTIONS
-from tests import pages
+from fer_helpers.workbook import cli
+from tests import commands, pages
 
 pytestmark = pytest.mark.chain
 CURVES = ["history.csv", "loss_curve.png", "accuracy_curve.png", "confusion_matrix.png", "confusion_matrix_train.png"]
@@ -49,31 +51,14 @@ SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "
 WAYS = ("frozen", "last_stage", "whole", "scratch")  # of using a backbone
 
 
-def call(*arguments, **environment):
-    """A command of the workbook, as a terminal would run it: no network, no ImageNet weights."""
-    command = [sys.executable, "-m", "fer_helpers.run", *arguments]
-    made = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=os.environ | environment)
-    return made.returncode, made.stdout + made.stderr
-
-
 def children(process):
     """The numbers of a process's direct children, from /proc."""
-    found = []
+    numbers = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended meanwhile
             if int(path.read_text().rsplit(")", 1)[1].split()[1]) == process:
-                found.append(int(path.parent.name))
-    return found
-
-
-@pytest.fixture(scope="module")
-def row(tmp_path_factory):
-    out = tmp_path_factory.mktemp("outputs")
-    offline = {"TORCH_HOME": str(tmp_path_factory.mktemp("torch")), "HTTPS_PROXY": "http://127.0.0.1:9"}
-    settings = ["DATA=synthetic", "BUDGET=smoke", f"OUT={out}", "PARAMS=backbones=resnet18"]
-    code, said = call("run-all", *settings, **offline)
-    assert code == 0, said[-3000:]
-    return out, settings, said
+                numbers.append(int(path.parent.name))
+    return numbers
 
 
 def test_every_stage_leaves_what_the_design_names(row):
@@ -88,10 +73,10 @@ def test_every_stage_leaves_what_the_design_names(row):
     assert all((out / stage / f"{stage}.ipynb").exists() for stage in WRITTEN), "executed notebooks are kept"
 
 
-def test_the_terminal_tells_stage_epoch_and_what_is_left(row):
-    _, _, said = row
-    assert re.search(r"\[\d/7\] 03_baseline_cnn", said) and re.search(r"epoch +2/2 .* left", said)
-    assert "drawn" in said.splitlines()[0]
+def test_the_terminal_shows_stage_epoch_and_what_is_left(row):
+    _, _, output = row
+    assert re.search(r"\[\d/7\] 03_baseline_cnn", output) and re.search(r"epoch +2/2 .* left", output)
+    assert "synthetic" in output.splitlines()[0]
 
 
 def test_metrics_have_every_key(row):
@@ -126,25 +111,20 @@ def test_every_result_says_that_it_is_a_demonstration(row):
 
 
 def test_the_page_tells_the_row(row):
-    out, _, said = row
-    assert f"the page: {out / 'index.html'}" in said
+    out, _, output = row
+    assert f"the page: {out / 'index.html'}" in output
     files = {name: pages.Html(out / f"{name}.html") for name in ("index", "contact_sheet")}
     files |= {stage: pages.Html(out / "notebooks" / f"{stage}.html") for stage in WRITTEN}
     for name, html in files.items():
         html.check()
         assert "DEMONSTRATION on synthetic faces: " in html.text, name
         alts = [image["alt"] for image in html.images]
-        of_a_demonstration = [
-            alt for alt in alts if alt.endswith(" faces") and ". DEMONSTRATION on synthetic faces" in alt
-        ]
-        others = name in (
-            "index",
-            "contact_sheet",
-            "10_your_photos",
-        )  # they show photographs, or the kept reference, too
-        assert all(alts) if others else of_a_demonstration == alts and alts, name
-    told = files["index"].text.split("Not run yet")[0]
-    assert {f"notebooks/{stage}.html" for stage in WRITTEN} <= set(files["index"].links) and "95 % interval" in told
+        synthetic = [alt for alt in alts if alt.endswith(" faces") and ". DEMONSTRATION on synthetic faces" in alt]
+        # these show photographs, or the kept reference, too
+        others = name in ("index", "contact_sheet", "10_your_photos")
+        assert all(alts) if others else synthetic == alts and alts, name
+    text = files["index"].text.split("Not run yet")[0]
+    assert {f"notebooks/{stage}.html" for stage in WRITTEN} <= set(files["index"].links) and "95 % interval" in text
     assert len(files["contact_sheet"].images) == len(list(out.glob("[0-9][0-9]_*/**/*.png")))
     if pages.PROGRAM:
         with pages.chromium() as browser:
@@ -156,8 +136,8 @@ def test_the_page_tells_the_row(row):
 
 def test_a_run_is_compared_with_itself(row, tmp_path):
     out, _, _ = row
-    code, said = call("compare", f"A={out}", f"B={out}", f"OUT={tmp_path}")
-    assert code == 0 and said.count(": the same") == 4 and said.count("inconclusive") == 6, said
+    output = commands.succeeds("compare", f"A={out}", f"B={out}", f"OUT={tmp_path}")
+    assert output.count(": the same") == 4 and output.count("inconclusive") == 6, output
     assert len(paths.read_json(tmp_path / "compare.json")["scores"]) == 3
 
 
@@ -175,17 +155,15 @@ def test_the_most_doubtful_labels_are_listed(row):
 def test_a_second_run_does_nothing(row):
     out, settings, _ = row
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    code, said = call("run-all", *settings)
-    assert code == 0 and "nothing to do" in said
+    assert "nothing to do" in commands.succeeds("run-all", *settings)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the kernel's process is found in /proc")
-def test_after_kill_9_the_training_goes_on_and_ends_like_an_undisturbed_one(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = ["DATA=synthetic", "BUDGET=smoke", "PARAMS=precision=float32 epochs=12 small_epochs=1 patience=0"]
-    code, said = call("03", *settings, f"OUT={whole}")
-    assert code == 0, said[-3000:]
+def test_after_kill_9_the_training_goes_on_and_ends_like_an_undisturbed_one(cleaned, tmp_path):
+    whole, broken = (Path(shutil.copytree(cleaned, tmp_path / name)) for name in ("whole", "broken"))
+    settings = [*commands.SMOKE, "PARAMS=precision=float32 epochs=12 small_epochs=1 patience=0"]
+    commands.succeeds("03", *settings, f"OUT={whole}")
     command = [sys.executable, "-m", "fer_helpers.run", "03", *settings, f"OUT={broken}"]
     killed = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True)
     assert any(re.search(r"epoch +2/12", line) for line in killed.stdout), "it ended before its second epoch"
@@ -193,9 +171,9 @@ def test_after_kill_9_the_training_goes_on_and_ends_like_an_undisturbed_one(tmp_
         os.kill(process, signal.SIGKILL)
     killed.communicate()
     assert not (broken / "03_baseline_cnn" / "baseline.safetensors").exists()
-    code, said = call("03", *settings, f"OUT={broken}")
-    epoch = re.search(r"going on after epoch (\d+) ", said)
-    assert code == 0 and epoch and 2 <= int(epoch[1]) < 12, said[-3000:]
+    output = commands.succeeds("03", *settings, f"OUT={broken}")
+    epoch = re.search(r"going on after epoch (\d+) ", output)
+    assert epoch and 2 <= int(epoch[1]) < 12, output[-3000:]
     whole, broken = whole / "03_baseline_cnn", broken / "03_baseline_cnn"
     for name in ("baseline.safetensors", "small_cnn/small_cnn.safetensors"):
         weights, others = (safetensors.torch.load_file(folder / name) for folder in (whole, broken))
@@ -209,23 +187,22 @@ def test_after_kill_9_the_training_goes_on_and_ends_like_an_undisturbed_one(tmp_
 def test_a_saved_model_is_scored_again_with_the_same_result(row):
     out, _, _ = row
     model = out / "03_baseline_cnn" / "baseline.safetensors"
-    code, said = call("evaluate", f"MODEL={model}", "DATA=synthetic", "BUDGET=smoke", f"OUT={out}")
-    assert code == 0, said
+    commands.succeeds("evaluate", f"MODEL={model}", *commands.SMOKE, f"OUT={out}")
     again = paths.read_json(out / "evaluate" / "baseline.json")
     assert again["test"] == paths.read_json(out / "03_baseline_cnn" / "metrics.json")["test"]
     assert len(pd.read_csv(out / "test_evaluations.csv")) == 4
 
 
-def test_with_imagenet_weights_at_hand_all_ways_run(tmp_path):
+def test_with_imagenet_weights_at_hand_all_ways_run(cleaned, tmp_path):
     """The file has the right name, place and keys; its numbers are random, since nothing can be downloaded here."""
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     torch.save(torchvision.models.resnet18().state_dict(), folder / name)
-    settings = ["DATA=synthetic", "BUDGET=smoke", f"OUT={tmp_path}/out", "PARAMS=backbones=resnet18"]
-    code, said = call("04", *settings, TORCH_HOME=str(tmp_path / "torch"))
-    assert code == 0, said[-3000:]
-    assert "ImageNet's weights are loaded" in said and "not measured" not in said
+    out = shutil.copytree(cleaned, tmp_path / "out")
+    settings = [*commands.SMOKE, f"OUT={out}", "PARAMS=backbones=resnet18"]
+    output = commands.succeeds("04", *settings, TORCH_HOME=str(tmp_path / "torch"))
+    assert "ImageNet's weights are loaded" in output and "not measured" not in output
     made = tmp_path / "out" / "04_transfer_learning"
     ways = {way: paths.read_json(made / f"resnet18_{way}_48" / "metrics.json") for way in WAYS}
     assert [each["pretrained"] for each in ways.values()] == [True, True, True, False]
@@ -287,13 +264,11 @@ def check_record(study, openings):
         assert (name in summary["decision"]["used"]) == used
 
 
-def test_the_studies_run_after_the_main_row(row):
-    out, settings, _ = row
-    settings = settings[:-1]  # no backbones in a study
-    opened = len(pd.read_csv(out / "test_evaluations.csv"))
-    code, said = call("studies", *settings)
-    assert code == 0, said[-3000:]
-    assert re.search(r"\[1/4\] 02_cleaning is up to date", said) and "the price of leakage is" in said
+def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
+    out = Path(shutil.copytree(cleaned, tmp_path / "outputs"))
+    settings = [*commands.SMOKE, f"OUT={out}"]
+    output = commands.succeeds("studies", *settings)
+    assert re.search(r"\[1/4\] 02_cleaning is up to date", output) and "the price of leakage is" in output
     study = out / "06_price_of_leakage"
     assert all((study / name).exists() for name in ("price.png", "memorising.png", "06_price_of_leakage.ipynb"))
     assert "DEMONSTRATION" in (study / "06_price_of_leakage.ipynb").read_text()
@@ -316,29 +291,18 @@ def test_the_studies_run_after_the_main_row(row):
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["value"] <= high
     openings = pd.read_csv(out / "test_evaluations.csv")
-    assert len(openings) == opened + 6 + 5 and "07_imbalance" not in set(openings.stage), (
-        "what chooses leaves test shut"
-    )
+    assert len(openings) == 6 + 5 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
     check_imbalance(out / "07_imbalance")
     check_record(out / "08_record", openings)
-    assert len(leaderboard.all_metrics(out)[0]) == 3 + 4, "a study is no model of the leaderboard"
-    code, said = call("studies", *settings)
-    assert code == 0 and "nothing to do: 4 notebooks are up to date" in said
+    assert len(leaderboard.all_metrics(out)[0]) == 4, "a study is no model of the leaderboard"
+    assert "nothing to do: 4 notebooks are up to date" in commands.succeeds("studies", *settings)
 
 
-def test_bad_calls_end_with_a_sentence(row, tmp_path):
-    out, settings, _ = row
+def test_faces_of_one_grey_value_are_refused_in_a_sentence(tmp_path, capsys):
     for k in range(14):
         for split in ("train", "val", "test"):
             file = tmp_path / "flat" / split / EMOTIONS[k % 7] / f"{k}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (48, 48), 9 * k).save(file)
-    for arguments, says in (
-        (["02", f"DATA={tmp_path}/flat", "BUDGET=smoke", f"OUT={tmp_path}/out"], "faces are blank"),
-        (["run-all", "BUDGET=fast"], "fast"),
-        (["run-all", "DATA=no/such/folder"], "no/such/folder"),
-        (["03", *settings, "PARAMS=epoch=3"], "epochs"),
-        (["evaluate", f"MODEL={tmp_path}/none.safetensors", "DATA=synthetic", f"OUT={out}"], "no model file"),
-    ):
-        code, said = call(*arguments)
-        assert code != 0 and says in said and "Traceback" not in said, said
+    assert cli.main(["02", f"DATA={tmp_path}/flat", "BUDGET=smoke", f"OUT={tmp_path}/out"]) != 0
+    assert "faces are blank" in capsys.readouterr().err

@@ -317,6 +317,19 @@ def test_a_slip_of_the_hand_is_one_sentence(words, sentence, capsys):
     assert said.err.startswith(sentence) and said.err.count("\n") == 1 and said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["run-all", "DATA=no/such/folder"], "no/such/folder"),
+        (["03", "PARAMS=epoch=3"], "epochs"),
+        (["evaluate", "MODEL=none.safetensors"], "no model file"),
+    ],
+)
+def test_what_does_not_exist_is_a_sentence(words, part, tmp_path, capsys):
+    assert cli.main([*words[:1], "DATA=synthetic", *words[1:], f"OUT={tmp_path}"]) == 2
+    assert part in capsys.readouterr().err
+
+
 def test_parameters_keep_their_blanks():
     words = ["3", 'PARAMS=epochs=5 backbones="resnet18 vgg16" model=x', "DATA=/a b/c", "OUT="]
     command, options = cli.parse(words)

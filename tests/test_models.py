@@ -55,13 +55,13 @@ def test_the_small_cnn_has_the_weights_and_maps_that_are_told():
 
 
 def test_squeeze_weighs_each_channel_by_what_all_means_say():
-    layer, maps = networks.Squeeze(16), torch.randn(2, 16, 3, 3)
+    layer, maps = networks.SqueezeExcitation(16), torch.randn(2, 16, 3, 3)
     out = layer(maps)
     weight = (out / maps)[:, :, 0, 0]
     assert torch.allclose(out, maps * weight[:, :, None, None], atol=1e-6) and ((weight > 0) & (weight < 1)).all()
     assert not torch.allclose(weight[0], weight[1])
     model = models.build("small_cnn", squeeze_excitation=True)
-    assert model(torch.randn(2, 1, 48, 48)).shape == (2, 7) and isinstance(model.cam_layer, networks.Squeeze)
+    assert model(torch.randn(2, 1, 48, 48)).shape == (2, 7) and isinstance(model.cam_layer, networks.SqueezeExcitation)
 
 
 def test_an_ensemble_is_one_network_that_answers_with_its_members_mean(tmp_path):

@@ -191,6 +191,7 @@ def test_report_is_a_command(outputs, capsys):
     assert "the page: " in capsys.readouterr().out
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(pages.PROGRAM is None, reason="needs chromium")
 def test_in_a_browser_every_image_loads_without_an_error_on_a_desk_and_on_a_phone(outputs):
     out, _ = outputs

@@ -146,6 +146,7 @@ def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, mos
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
 
 
+@pytest.mark.slow
 def test_a_thousand_files_and_three_broken_ones_are_997_answers_and_three_reasons(tmp_path, model):
     small = album.sheet()[0].crop((25, 25, 125, 125)).resize((40, 40))
     for k in range(997):
@@ -222,6 +223,7 @@ def test_the_threshold_travels_with_a_model_or_lies_beside_it(tmp_path, model):
         detection.load(tmp_path / "m.safetensors", 1.5)
 
 
+@pytest.mark.slow
 def test_faces_pasted_into_photographs_are_found_in_their_frame(model):
     """scikit-image's small faces stand for FER-2013's."""
     sheet, places = album.sheet()

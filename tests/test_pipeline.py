@@ -74,6 +74,7 @@ def again(row, ran, goal=""):
     return list(ran)
 
 
+@pytest.mark.chain
 def test_the_row_runs_in_order_then_has_nothing_to_do(row, capsys):
     pipeline.walk(row)
     said = capsys.readouterr().out
@@ -90,6 +91,7 @@ def test_the_row_runs_in_order_then_has_nothing_to_do(row, capsys):
     assert capsys.readouterr().out == "nothing to do: 2 notebooks are up to date\n"
 
 
+@pytest.mark.chain
 def test_the_kernel_is_this_interpreter(row, monkeypatch, tmp_path):
     spec = tmp_path / "user" / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
@@ -182,6 +184,7 @@ def test_a_manifest_edited_by_hand_is_kept_and_obeyed(row, counted):
     assert "01_first" in again(row, counted), "one that is gone is made again"
 
 
+@pytest.mark.chain
 def test_an_edited_manifest_that_must_be_made_anew_is_kept_apart(row, capsys):
     notebook(row, "01_first", '(out / "manifest.csv").write_text("as it was written")')
     pipeline.walk(row, "01")
@@ -223,6 +226,7 @@ def test_the_studies_bring_what_they_need_and_are_not_in_the_main_row(row, count
         pipeline.walk(row, "studies")
 
 
+@pytest.mark.chain
 def test_a_failure_ends_with_the_place_and_the_reason_and_loses_nothing(row, capsys):
     pipeline.walk(row)
     notebook(row, "01_first", "1 + 1", 'print("half")\nraise ValueError("no faces here")', 'print("never")')
@@ -261,6 +265,7 @@ def test_after_a_failure_the_finished_ones_are_not_run_again(row, counted, monke
     assert again(row, counted) == ["02_second"]
 
 
+@pytest.mark.chain
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [("import os\nos._exit(1)", "Python process died.*memory"), ("import sys\nsys.exit()", "ended itself before")],
@@ -287,6 +292,7 @@ sys.exit(cli.main([]))
 """
 
 
+@pytest.mark.chain
 def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path):
     wait = 'import os, time\n(out / "m").mkdir()\n(out / "m/checkpoint.pt").write_text("7")\n'
     notebook(row, "01_first", wait + '(out / "half.txt").write_text("")\nprint(os.getpid())\ntime.sleep(600)')

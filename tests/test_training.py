@@ -378,10 +378,10 @@ def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tm
             raise error
         return mixed(*given)
 
-    monkeypatch.setattr(settings, "mixed", fail)
+    monkeypatch.setattr(settings, "apply_mixup", fail)
     with pytest.raises(MemoryError, match=f"(?s)Memory ran out.*{said}"):
         train(sets, checkpoint=path)
-    monkeypatch.setattr(settings, "mixed", mixed)
+    monkeypatch.setattr(settings, "apply_mixup", mixed)
     _, fit, lines = train(sets, checkpoint=path)
     assert "going on after epoch 1" in lines[0] and len(fit.history) == 3
 
@@ -389,7 +389,7 @@ def test_running_out_of_memory_says_what_to_change_and_keeps_the_epochs(sets, tm
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
 def test_memory_that_a_step_freed_is_used_again():
     code = (
-        "import resource, torch; from fer_helpers import machine; count = lambda: resource.getrusage(0).ru_minflt\n"
+        "import resource, torch; from fer_helpers import devices; count = lambda: resource.getrusage(0).ru_minflt\n"
         "for keep in (False, True):\n"
         "    if keep: devices.keep_memory()\n"
         "    for _ in range(3): torch.ones(10_000_000)\n"

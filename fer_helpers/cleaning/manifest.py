@@ -86,7 +86,7 @@ def _verdicts(members: list, judged: tuple, majority: float):
 
 
 def _obey_links(table: pd.DataFrame, columns: dict, links: list, judged: tuple) -> None:
-    """Put duplicate_of_… and twins where a link of two sha256 joins a training face to a judged one of another group."""
+    """Put duplicate_of_… and twins where a link of sha256 joins a training face to a judged one of another group."""
     alike, names = table.groupby("sha256").indices, table.name.to_numpy()
     reason, twin, split = columns["reason"], columns["twin"], table.split.to_numpy()
     for original in judged:

@@ -1,4 +1,4 @@
-"""The embedded default: synthetic faces with individual looks, and among them copies, blanks and conflicts of known truth.
+"""The embedded default: synthetic faces with individual looks, with copies, blanks and conflicts of known truth.
 
 Lengths are in half heights of a face (about 24 pixels), x to the right, y down, (0, 0) between eyes and mouth; tones
 from 0 black to 255 white. In a chunk of C faces what a pixel has is (C, 48, 48), what a face has once is (C, 1, 1).
@@ -235,7 +235,7 @@ def _plant(rng, images, labels, split, names):
 
 
 def draw(count: int = 4000, seed: int = 0) -> Faces:
-    """`count` (100 or more) synthetic faces in FER-2013's shares of emotions and splits; the same bytes for the same seed.
+    """`count` (100 or more) synthetic faces in FER-2013's shares of emotions and splits; same seed, same bytes.
 
     source["planted"]: what was hidden among the training images, a dict each: `name`, `twin` (the original's name,
     "" for a blank), `kind`: exact, exact_val, exact_test, jpeg, brightness, shift, mirrored, conflict or blank.

@@ -61,7 +61,7 @@ class Face(NamedTuple):
 
 
 def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | None]:
-    """A network that learnt from photographs, and the probability below which it isn't sure (`results.confidence_threshold`).
+    """A network that learnt from photographs, and its `results.confidence_threshold`: below it, it isn't sure.
 
     Raises ValueError for a network that learnt from synthetic faces, whose answers about a photograph mean nothing.
     """

@@ -102,46 +102,39 @@ def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
 
 def do(command: str, options: dict[str, str]) -> int | None:
     """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
-    words = shlex.split(options.get("PARAMS", ""))
-    if command in ("run-all", "studies") or command.isdigit():
-        return run_notebooks(command, options)
+    out, words = out_root(options), shlex.split(options.get("PARAMS", ""))
+    if command in ("setup", "help"):
+        return show_help() if command == "help" else print(f"The environment is ready: {sys.executable}")
+    if command == "clean":
+        return environment.clean()
     if command in ("check", "test"):
         return style() or pytest(*(("-m", f"not ({MINUTES})") if command == "check" else ()), *words)
-    if command in ("bench", "bench-accuracy"):
-        return bench(options, *{"bench-accuracy": ("accuracy", "with_copies")}.get(command, ()), *words)
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *words)
     if command in ("demo", "video"):
         from fer_helpers.photos import webapp
 
         model, film = options.get("MODEL", ""), options.get("VIDEO", "")
-        return webapp.answer(command, model, film, out_root(options) / "videos", notebook_parameters(options))
+        return webapp.answer(command, model, film, out / "videos", notebook_parameters(options))
     if command == "rehearse":
         from tests.rehearsal import rehearsal
 
         return rehearsal.walk(words)
-    if command == "setup":
-        return print(f"The environment is ready: {sys.executable}")
-    if command in ("clean", "help"):
-        return environment.clean() if command == "clean" else show_help()
-    return publish(command, options)
-
-
-def publish(command: str, options: dict[str, str]) -> None:
-    """What is made from results: the reference, which runs the notebooks first, the page, comparisons, a new score."""
+    from fer_helpers.data import sources
     from fer_helpers.publishing import compare, page, readme
     from fer_helpers.publishing import reference as kept
 
-    out = out_root(options)
-    if command == "reference":
-        return reference(options)
-    if command == "report":
-        return page.make(out)
+    data = options.get("DATA", "auto")
+    if command in ("bench", "bench-accuracy"):
+        names = {"bench-accuracy": ("accuracy", "with_copies")}.get(command, ())
+        return module("tests.benchmarks", sources.find(data).given, str(out), *names, *words)
+    if command == "evaluate":
+        return kept.evaluate(options["MODEL"], data, str(out), budget_of(options))
     if command == "compare":
         return compare.folders(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
-    if command == "evaluate":
-        return kept.evaluate(options["MODEL"], options.get("DATA", "auto"), str(out), budget_of(options))
-    return readme.address()
+    if command in ("report", "address"):
+        return page.make(out) if command == "report" else readme.address()
+    return reference(options) if command == "reference" else run_notebooks(command, options)
 
 
 def run_notebooks(command: str, options: dict[str, str]) -> None:
@@ -157,15 +150,9 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
     fixed = {"data": source.given, "budget": budget, "out_root": options.get("OUT", "outputs")}
     fixed |= {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options}
-    row = pipeline.Row(
-        notebooks=ROOT / "notebooks",
-        helpers=ROOT / "fer_helpers",
-        out_root=out_root(options),
-        fixed=fixed,
-        asked=notebook_parameters(options),
-        data_key=sources.content_key(source, budget),
-        command=f"make {command}",
-    )
+    where = {"notebooks": ROOT / "notebooks", "helpers": ROOT / "fer_helpers", "out_root": out_root(options)}
+    key, again = sources.content_key(source, budget), f"make {command}"
+    row = pipeline.Row(**where, fixed=fixed, asked=notebook_parameters(options), data_key=key, command=again)
     pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
     page.after_run(row.out_root)
 
@@ -193,19 +180,10 @@ def out_root(options: dict[str, str]) -> Path:
 
 
 def budget_of(options: dict[str, str]) -> str:
-    """The budget, with auto settled: full where CUDA computes, quick elsewhere."""
-    if (budget := options.get("BUDGET", "auto")) != "auto":
-        return budget
-    import torch
+    """The budget, with auto settled by the device."""
+    from fer_helpers import devices
 
-    return "full" if torch.cuda.is_available() and options.get("DEVICE", "auto") != "cpu" else "quick"
-
-
-def bench(options: dict[str, str], *names: str) -> int:
-    """The benchmarks of tests/benchmarks with these names, the short ones if there are none, into OUT/bench.json."""
-    from fer_helpers.data import sources
-
-    return module("tests.benchmarks", sources.find(options.get("DATA", "auto")).given, str(out_root(options)), *names)
+    return devices.pick_budget(options.get("BUDGET", "auto"), devices.pick_device(options.get("DEVICE", "auto")))
 
 
 def module(name: str, *arguments: str) -> int:

@@ -29,10 +29,8 @@ def check_python() -> None:
     """Refuse a Python that is too old, before anything that it can't read is imported."""
     if sys.version_info[:2] < OLDEST:
         have, oldest = (".".join(map(str, version)) for version in (sys.version_info[:3], OLDEST))
-        raise UserError(
-            f"This is Python {have} ({sys.executable}), and the workbook needs {oldest} or newer: "
-            f"install one from python.org and name it, like make run-all PYTHON=python{oldest}"
-        )
+        needs = f"This is Python {have} ({sys.executable}), and the workbook needs {oldest} or newer"
+        raise UserError(f"{needs}: install one from python.org and name it, like make run-all PYTHON=python{oldest}")
 
 
 def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
@@ -44,10 +42,8 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     if where == "conda" and lacking:
         name = os.environ.get("CONDA_DEFAULT_ENV", "")
         which = "--prefix" if os.sep in name or not name else "--name"
-        raise UserError(
-            f"The active conda environment lacks {', '.join(lacking)}. Bring it up to date: "
-            f'conda env update {which} "{name or sys.prefix}" --file environment.yml'
-        )
+        update = f'conda env update {which} "{name or sys.prefix}" --file environment.yml'
+        raise UserError(f"The active conda environment lacks {', '.join(lacking)}. Bring it up to date: {update}")
     if lacking or where == "system" or (where == "own" and torch_index):
         return build(root, torch_index, again=bool(lacking) and where == "own")
     if torch_index and where != "own":
@@ -56,13 +52,10 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
 
 
 def complete(root: Path, needed: dict[str, list[str]]) -> Path:
-    """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does.
-
-    Raises UserError where Colab's torch is too old: another one would take 6 GB and not fit what is loaded already.
-    """
+    """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does."""
     lines = needed["core"] + ([] if "google.colab" in sys.modules else needed["lab"])
     lacking = missing([line for line in lines if not line.startswith(COLABS_OWN)])
-    if old := [line for line in lacking if line.startswith("torch")]:
+    if old := [line for line in lacking if line.startswith("torch")]:  # 6 GB, which don't fit what is loaded already
         raise UserError(
             f"The workbook needs {' and '.join(old)}, and this runtime of Colab has older ones: choose the latest "
             f"runtime version (menu Runtime, Change runtime type), and run this again."
@@ -97,20 +90,18 @@ def requirements(root: Path = ROOT) -> dict[str, list[str]]:
 
 def missing(lines: list[str]) -> list[str]:
     """Those requirements that this interpreter doesn't meet: not installed, or older than their lower bound."""
-    return [line for line in lines if not met(line)]
-
-
-def met(line: str) -> bool:
-    """True if a requirement like `torch>=2.11` is installed in its lower bound or newer."""
 
     def numbers(version: str) -> list[int]:
         return [int(part) for part in re.findall(r"\d+", re.match(r"[\d.]*", version).group())]
 
-    name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
-    try:
-        return numbers(metadata.version(name)) >= numbers(bound or "")
-    except metadata.PackageNotFoundError:
-        return False
+    lacking = []
+    for line in lines:
+        name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
+        try:
+            lacking += [line] if numbers(metadata.version(name)) < numbers(bound or "") else []
+        except metadata.PackageNotFoundError:
+            lacking.append(line)
+    return lacking
 
 
 def python_in(folder: Path) -> Path:
@@ -150,10 +141,8 @@ def announce(root: Path, index: str) -> None:
     size = FULL_GB if cuda else SMALL_GB
     print(f"Installing the workbook's packages into .venv: about {size:g} GB on disk, 1 to 3 minutes on a fast line.")
     if cuda:
-        print(
-            f"That is with CUDA libraries. Without an NVIDIA GPU, {SMALL_GB:g} GB are enough: stop this with Ctrl-C "
-            f"and choose CPU wheels,\n  make run-all TORCH_INDEX={CPU_WHEELS}"
-        )
+        print(f"That is with CUDA libraries. Without an NVIDIA GPU, {SMALL_GB:g} GB are enough: stop this with Ctrl-C")
+        print(f"and choose CPU wheels,\n  make run-all TORCH_INDEX={CPU_WHEELS}")
     free = shutil.disk_usage(root).free / 1e9
     if free < 1:
         raise UserError(f"Only {free:.1f} GB are free on the disk of {root}: make room for about {size:g} GB first.")
