@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from fer_helpers import metrics, predict
+from fer_helpers import predict, statistics
 from fer_helpers.faces import SIDE, Faces
 from fer_helpers.photos import album, detection
 from fer_helpers.photos.detection import Box
@@ -59,7 +59,7 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
 
     returns: `cases`, one a size and turn: detected (share), false_positives (a scene), and of the detected faces the
     accuracy of the bare image, of the true frame in the scene, and of the detected one, with its difference to the bare
-    image (`metrics.paired_difference`). `widths`: accuracy of the upright ones by how wide they are cropped.
+    image (a card of statistics.Difference). `widths`: accuracy of the upright ones by how wide they are cropped.
     `frame_in_windows`: median of the true frame's side, in sides of the cascade's window.
     """
     rng = np.random.default_rng(seed)
@@ -113,4 +113,4 @@ def _compared(model, detected: list, bare: np.ndarray) -> dict:
     ours = _right(model, [(picture, box) for picture, _, box, _ in detected], labels)
     shares = {"bare": bare, "true_frame": true, "detected_frame": ours}
     accuracies = {f"{name}_accuracy": round(float(right.mean()), 4) for name, right in shares.items()}
-    return accuracies | {"against_bare": metrics.paired_difference(ours, bare)}
+    return accuracies | {"against_bare": statistics.paired_difference(ours, bare).card()}
