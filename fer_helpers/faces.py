@@ -56,13 +56,15 @@ class Faces:
         return self.select(np.isin(self.split, splits))
 
     def join(self, other: "Faces") -> "Faces":
-        """These faces and then the other's."""
+        """These faces and then the other's; both or neither have soft labels."""
+        soft = None if self.soft_labels is None else torch.cat([self.soft_labels, other.soft_labels])
         return replace(
             self,
             images=torch.cat([self.images, other.images]),
             labels=torch.cat([self.labels, other.labels]),
             split=np.concatenate([self.split, other.split]),
             names=np.concatenate([self.names, other.names]),
+            soft_labels=soft,
         )
 
     def counts(self) -> np.ndarray:
@@ -102,14 +104,12 @@ class Preprocess:
 
     size: side of the network's input in pixels. channels: 1 or 3 (grey repeated).
     mean, std: per channel, of pixels scaled to [0, 1].
-    shift: pixels by which a trained network also sees the face moved when it is asked (see models.probabilities).
     """
 
     size: int = SIDE
     channels: int = 1
     mean: tuple = (0.508,)  # of FER-2013's Training images
     std: tuple = (0.255,)
-    shift: int = 0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """images: (N, H, W) uint8 on any device. returns: (N, channels, size, size) float32."""

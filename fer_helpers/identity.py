@@ -9,7 +9,7 @@ LENGTH = 16  # hexadecimal digits: short enough to compare by eye
 
 
 def digest_arrays(*arrays) -> str:
-    """Key of arrays by type, shape and content; their bytes are taken little-endian, whatever the machine's own order."""
+    """Key of arrays by type, shape and content; their bytes taken little-endian on every machine."""
     digest = hashlib.sha256()
     for array in map(np.ascontiguousarray, arrays):
         digest.update(f"{array.dtype.kind}{array.dtype.itemsize} {array.shape}".encode())

@@ -127,15 +127,17 @@ def summed(features: nn.Sequential) -> None:
         features[1].running_mean -= more
 
 
-def save(model: nn.Module, path: str | Path, *, half: bool = False, **card) -> None:
+def save(model: nn.Module, path: str | Path, *, half: bool = False, views: int | None = None, **card) -> None:
     """Write weights and what is needed to use them into one safetensors file.
 
-    half: store float16 (for giving away). card: anything JSON-ready that should travel along (metrics, run, data).
+    half: store float16 (for giving away). views: see `probabilities`; None for the model's own, or 2.
+    card: anything JSON-ready that should travel along (metrics, run, data).
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         state = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
     card |= {"emotions": EMOTIONS, "input": vars(model.preprocess), **model.recipe}
+    card |= {"views": views or getattr(model, "views", 2)}
     with paths.whole(path) as temporary:
         safetensors.torch.save_file(state, temporary, metadata={"fer": json.dumps(card)})
 
@@ -172,5 +174,5 @@ def load(path: str | Path) -> nn.Module:
         first = str(error).splitlines()[-1].strip()
         raise ValueError(f"{path} holds weights of another network than '{card['architecture']}': {first}") from error
     model.preprocess = Preprocess(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["input"].items()})
-    model.card = card
+    model.card, model.views = card, card["views"]
     return model.eval()

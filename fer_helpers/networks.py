@@ -207,6 +207,7 @@ class Transfer(nn.Module):
                 1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
             )
         self.head = nn.Linear(self.width, len(EMOTIONS))
+        self.unfrozen = 5  # stages that learn beside the head
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -221,6 +222,7 @@ class Transfer(nn.Module):
 
     def unfreeze(self, count: int) -> "Transfer":
         """Let the head and the last `count` of the five stages learn; the others stay as they are, batch norm too."""
+        self.unfrozen = count
         for k, stage in enumerate(self.stages):
             stage.requires_grad_(k >= 5 - count)
         return self

@@ -1,4 +1,4 @@
-"""Training the open end of a network whose rest is frozen: every face passes the frozen part once."""
+"""Training the unfrozen end of a network whose rest is frozen: every face passes the frozen part once."""
 
 import time
 from dataclasses import replace
@@ -7,13 +7,14 @@ import torch
 
 from fer_helpers import devices, models, training
 from fer_helpers.faces import Faces, batches
+from fer_helpers.settings import TrainConfig
 
 
 @torch.inference_mode()
-def stored_maps(model, people: Faces, count: int, *, change=None, seed: int = 0, precision: str = "float32") -> Faces:
-    """The faces with what a frozen Transfer's trunk makes of them, (N, C, h, w) float16, in place of their images.
+def stored_maps(model, people: Faces, *, augment=None, seed: int = 0, precision: str = "float32") -> Faces:
+    """The faces with what the frozen part of a Transfer makes of them, (N, C, h, w) float16, in place of their images.
 
-    count: stages that will learn, see Transfer.trunk. change: an augmentation, for a further view to learn from.
+    augment: for a further view to train on, which `seed` fixes.
     """
     training.refuse_test(people)
     model.eval()
@@ -21,39 +22,35 @@ def stored_maps(model, people: Faces, count: int, *, change=None, seed: int = 0,
     draws, parts = torch.Generator(device).manual_seed(seed), []
     for images, labels in batches(people, 256):
         faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
-        faces = change(faces, draws, labels) if change else faces
+        faces = augment(faces, draws, labels) if augment else faces
         with devices.numbers(precision, device):
-            parts.append(model.trunk(faces, count).half())
+            parts.append(model.trunk(faces, model.unfrozen).half())
     return replace(people, images=torch.cat(parts))
 
 
 @devices.short_of_memory()
-def train_unfrozen(model, train: Faces, val: Faces, cfg, count: int, *, views, checkpoint=None, most_bytes=4e9):
-    """Train the head and the last `count` stages of a Transfer, in place; the rest stays frozen, batch norm too.
+def train_unfrozen(model, train: Faces, val: Faces, cfg: TrainConfig, *, passes: int, checkpoint=None):
+    """Train what Transfer.unfreeze left free to move, in place; the rest stays frozen, batch norm too.
 
-    views: augmentations, or None for the face as it is; each gives every face once more to learn from. A face passes
-    the frozen part once a view, and what comes out is kept; where that would take more than `most_bytes`, there are
-    fewer views, and where not even one fits, every epoch passes the whole network.
-    returns: the fit, whose seconds hold the passing, and the number of views (0: nothing was stored).
+    passes: through the frozen part for each training face, the first as it is, the others changed by cfg.augment. What
+    comes out is kept, and gives every face so many views. Where that would take more than a quarter of the device's
+    memory there are fewer passes, and where not even one fits, every epoch passes the whole network.
+    returns: the fit, whose seconds hold the passing, and the number of passes (0: nothing was stored).
     """
-    start = time.perf_counter()
-    device = train.images.device
-    model.unfreeze(count).to(device)
-    sample = train.images[: cfg.batch_size], train.labels[: cfg.batch_size]
-    precision = devices.pick_precision(cfg.precision, model, *sample)
-    face = stored_maps(model, train.select(range(1)), count).images
-    fits = int(most_bytes // (face.numel() * face.element_size() * len(train)))
-    views = list(views)[:fits]
-    if not views:
-        return training.fit(model, train, val, replace(cfg, precision=precision), checkpoint=checkpoint), 0
-    how = {"precision": precision}
-    seen = [stored_maps(model, train, count, change=view, seed=cfg.seed + k, **how) for k, view in enumerate(views)]
-    together = seen.pop(0)
-    while seen:
-        together = together.join(seen.pop(0))
-    features = stored_maps(model, val, count, **how)
-    passing = time.perf_counter() - start  # part of what this way costs
-    top = models.build("head", backbone=model.backbone, count=count).take(model)
-    fit = training.fit(top, together, features, cfg, checkpoint=checkpoint)
-    top.give(model)
-    return replace(fit, seconds=fit.seconds + passing), len(views)
+    start, device = time.perf_counter(), train.images.device
+    model.to(device)
+    maps = stored_maps(model, train.select(range(1))).images
+    fits = devices.memory(device) // (4 * maps.numel() * maps.element_size() * len(train))
+    if not min(passes, fits):
+        cfg = replace(cfg, augment=cfg.augment if passes > 1 else None)
+        return training.fit(model, train, val, cfg, checkpoint=checkpoint), 0
+    how = {"precision": devices.pick_precision(cfg.precision, device)}
+    together = stored_maps(model, train, **how)
+    for k in range(1, min(passes, fits)):
+        together = together.join(stored_maps(model, train, augment=cfg.augment, seed=cfg.seed + k, **how))
+    features = stored_maps(model, val, **how)
+    passing = time.perf_counter() - start  # part of what frozen layers cost
+    head = models.build("head", backbone=model.backbone, count=model.unfrozen).take(model)
+    fit = training.fit(head, together, features, replace(cfg, augment=None), checkpoint=checkpoint)
+    head.give(model)
+    return replace(fit, seconds=fit.seconds + passing), min(passes, fits)

@@ -17,7 +17,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from fer_helpers import models, paths, results
+from fer_helpers import leaderboard, models, paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.workbook import cli
 from tests import commands, pages
@@ -294,7 +294,7 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
     assert len(openings) == 6 + 5 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
     check_imbalance(out / "07_imbalance")
     check_record(out / "08_record", openings)
-    assert len(results.all_metrics(out)[0]) == 4, "a study is no model of the leaderboard"
+    assert len(leaderboard.all_metrics(out)[0]) == 4, "a study is no model of the leaderboard"
     assert "nothing to do: 4 notebooks are up to date" in commands.succeeds("studies", *settings)
 
 

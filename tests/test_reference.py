@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import augment, models, paths, results, settings
+from fer_helpers import augment, leaderboard, models, paths, results, settings
 from fer_helpers import metrics as scoring
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import synthetic
@@ -148,12 +149,12 @@ def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, ca
 
 
 def test_a_training_can_be_repeated_from_what_was_stored():
-    cfg, change = settings.TrainConfig(epochs=3, optimizer="sgd", ema_decay=0.9), augment.Augment(degrees=3)
-    stored = json.loads(json.dumps(results.settings(cfg, change, dropout=0.5)))
-    assert results.recipe_of(stored) == (cfg, change)
-    assert results.recipe_of(results.settings(cfg)) == (cfg, None)
-    older = {name: value for name, value in stored.items() if name != "averaging"}
-    assert results.recipe_of(older)[0] == settings.TrainConfig(epochs=3, optimizer="sgd"), "a setting that came later"
+    cfg = settings.TrainConfig(epochs=3, optimizer="sgd", ema_decay=0.9, augment=augment.Augment(degrees=3))
+    stored = json.loads(json.dumps(asdict(cfg) | {"dropout": 0.5}))
+    assert results.train_config(stored) == cfg
+    assert results.train_config(stored | {"augment": None}) == replace(cfg, augment=None)
+    older = {name: value for name, value in stored.items() if name != "ema_decay"}
+    assert results.train_config(older) == replace(cfg, ema_decay=0.0), "a setting that came later"
 
 
 def trained(root, stage, key="faces", kind="fer2013", **more):
@@ -170,7 +171,7 @@ def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_
     for stage in ("03_baseline_cnn", "08_record/single"):
         trained(kept, stage, **scored)
     trained(kept, "08_record")  # a study's summary is no model
-    stages = lambda name: [(each["stage"], each["reference"]) for each in results.all_metrics(tmp_path / name)[0]]  # noqa: E731
+    stages = lambda name: [(each["stage"], each["reference"]) for each in leaderboard.all_metrics(tmp_path / name)[0]]  # noqa: E731
     assert stages("empty") == [("03_baseline_cnn", True), ("08_record", True)]
     trained(tmp_path / "own", "02_cleaning")
     trained(tmp_path / "own", "03_baseline_cnn", **scored)
@@ -179,14 +180,14 @@ def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_
     trained(tmp_path / "synthetic", "03_baseline_cnn", key="other", kind="synthetic", **scored)
     assert stages("synthetic") == [("03_baseline_cnn", False)]
     trained(tmp_path / "synthetic", "04_transfer_learning", **scored)
-    assert "other data" in results.all_metrics(tmp_path / "synthetic")[1][0]
-    data = results.all_metrics(tmp_path / "own")[0][0]["data"]
-    assert results.study("06_price_of_leakage", data, tmp_path / "own") | {"data": 0} == {
+    assert "other data" in leaderboard.all_metrics(tmp_path / "synthetic")[1][0]
+    data = leaderboard.all_metrics(tmp_path / "own")[0][0]["data"]
+    assert leaderboard.study("06_price_of_leakage", data, tmp_path / "own") | {"data": 0} == {
         **{"stage": "06_price_of_leakage", "price": 3, "reference": True, "data": 0}
     }
-    assert results.study("06_price_of_leakage", {**data, "kind": "synthetic"}, tmp_path / "own") is None
+    assert leaderboard.study("06_price_of_leakage", {**data, "kind": "synthetic"}, tmp_path / "own") is None
     trained(tmp_path / "own", "06_price_of_leakage", price=4)
-    assert results.study("06_price_of_leakage", data, tmp_path / "own")["price"] == 4
+    assert leaderboard.study("06_price_of_leakage", data, tmp_path / "own")["price"] == 4
 
 
 def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(kept):

@@ -1,4 +1,4 @@
-"""Many runs of one training: arms × seeds, on this machine or a cluster, and what they say together."""
+"""Many runs of one training: conditions × seeds, on this machine or a cluster, and what they say together."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -35,16 +35,16 @@ def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
 
 
 def guesses(results: Iterable[dict]) -> dict[str, np.ndarray]:
-    """Each arm's (S, M) int, a row a seed: what the run says of every face that was scored."""
-    found = {}
+    """Each condition's (S, M) int, a row a seed: what the run says of every face that was scored."""
+    rows = {}
     for each in sorted(results, key=lambda each: each["seed"]):
-        found.setdefault(each["arm"], []).append(each["probs"].argmax(axis=1))
-    return {arm: np.stack(rows) for arm, rows in found.items()}
+        rows.setdefault(each["condition"], []).append(each["probs"].argmax(axis=1))
+    return {condition: np.stack(answers) for condition, answers in rows.items()}
 
 
 def right(results: Iterable[dict], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Each arm's (S, M) bool, a row a seed: True where the run is right on a scored face. labels: (M,)."""
-    return {arm: guess == labels for arm, guess in guesses(results).items()}
+    """Each condition's (S, M) bool, a row a seed: True where the run is right on a scored face. labels: (M,)."""
+    return {condition: guess == labels for condition, guess in guesses(results).items()}
 
 
 def better(gains: dict) -> list[str]:
@@ -93,7 +93,7 @@ def study(
         if cluster:
             how = f"{result['seconds']:.0f} s on {result['device']}, threads: {result['threads']}"
             log(f"{calls[name].title} {name} is done: train {result['train']['accuracy']:.1%}, {how}")
-    found = [results[spec.name] for spec in specs]
-    if len(kinds := {result["precision"] for result in found}) > 1:
+    ordered = [results[spec.name] for spec in specs]
+    if len(kinds := {result["precision"] for result in ordered}) > 1:
         log(f"careful: some runs used {' and some '.join(sorted(kinds))}; name one with precision")
-    return found
+    return ordered

@@ -38,7 +38,8 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     cfg = settings.TrainConfig(epochs=epochs, keep="last", precision="float32")
     condition = studies.Condition("short", learnt, cfg)
     start = time.perf_counter()
-    runs.identity(replace(condition, learnt=everyone.split == "train"), 0, everyone)
+    whole = replace(condition, train_counts=everyone.split == "train")
+    runs.key_of(studies.RunSpec(whole, 0, studies.Where("bench", data)), everyone)
     identity = time.perf_counter() - start
     measured = [timed(condition, times, data, workers) for workers in WORKERS]
     print("measured:", *measured, sep="\n  ")
@@ -65,17 +66,19 @@ def timed(condition: studies.Condition, times: int, data: str, workers: int) -> 
     overhead: all that isn't training, from sending a run to keeping its result; waiting for the last run is in it.
     """
     with tempfile.TemporaryDirectory() as out, started(workers) as address:
-        where = {"data": data, "budget": "quick", "device": "cpu", "out_root": out}
-        where |= {"stage": "bench", "cluster": address, "log": lambda line: None}
+        where, quietly = (
+            studies.Where("bench", data, "quick", "cpu", out),
+            {"cluster": address, "log": lambda line: None},
+        )
         empty = {str(k): (0,) for k in range(100)}
         start = time.perf_counter()
         list(clusters.results(address, time.sleep, empty, log=lambda line: None))
         call = (time.perf_counter() - start) / len(empty)
         start = time.perf_counter()
-        first = studies.study([condition], range(100, 100 + workers), **where)
+        first = studies.study([condition], range(100, 100 + workers), where, **quietly)
         begun = time.perf_counter() - start - max(each["seconds"] for each in first)
         start = time.perf_counter()
-        found = studies.study([condition], range(times), **where)
+        found = studies.study([condition], range(times), where, **quietly)
         seconds = time.perf_counter() - start
     training = sum(each["seconds"] for each in found)
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fer_helpers import devices
 from fer_helpers.data import sources
 from tests.benchmarks import usual
 from tests.benchmarks.fresh import exponents, held_memory, measured, peak_memory
@@ -53,7 +54,7 @@ def epoch(folder: str, count: str, warm: str) -> dict:
     """Seconds of an epoch of the baseline over `count` faces, and this process's memory before and at its peak."""
     count, first = int(count), usual.read_faces(folder, int(warm) * usual.CONFIG.batch_size)
     people, before = usual.read_faces(folder, count), held_memory()
-    rate = usual.fit_rate("baseline", first, people, usual.picked("baseline", first))
+    rate = usual.fit_rate("baseline", first, people, devices.pick_precision("auto", usual.CPU))
     found = {"images": count, "seconds": round(count / rate, 3), "images_per_second": round(rate, 1)}
     return found | {"memory_before_mb": before, "memory_peak_mb": peak_memory()}
 

@@ -6,8 +6,7 @@ of an epoch; the first batches, in which workers start and the network warms up,
 usual_loop: torchvision's ImageFolder of JPEG files, PIL transforms, a DataLoader with 2 workers, float32, Adam.
 cached_rival: decoded faces in memory, torchvision.transforms.v2 changes each by itself, a DataLoader with 2 workers
 or none, whichever a short trial finds faster, our precision and channels_last, fused Adam.
-ours: training.fit as notebook 03 calls it; 7 val faces, one batch, are scored inside its time. Picking the precision,
-seconds once a training, is outside.
+ours: training.fit as notebook 03 calls it; 7 val faces, one batch, are scored inside its time.
 """
 
 import json
@@ -27,7 +26,8 @@ from torchvision.transforms import v2
 from fer_helpers import augment, devices, models, networks, settings, training
 from fer_helpers.faces import EMOTIONS, SIDE, Faces, Preprocess
 
-CONFIG = settings.TrainConfig(epochs=1, peak_lr=0.002, weight_decay=0.01)  # notebook 03's, except for the epochs
+# notebook 03's, except for the epochs
+CONFIG = settings.TrainConfig(epochs=1, peak_lr=0.002, weight_decay=0.01, augment=augment.Augment())
 CPU = torch.device("cpu")
 
 
@@ -168,14 +168,8 @@ def fit_rate(network: str, warm: Faces, people: Faces, precision: str) -> float:
     """Faces per second of an epoch of training.fit on `people`, after an epoch on `warm` that doesn't count."""
     cfg, val = replace(CONFIG, precision=precision), warm.select(np.arange(7))
     for train in (warm, people):
-        fit = training.fit(build(network), train, val, cfg, augment=augment.Augment(), log=lambda line: None)
+        fit = training.fit(build(network), train, val, cfg, log=lambda line: None)
     return fit.images_per_second
-
-
-def picked(network: str, people: Faces) -> str:
-    """The precision that fit picks for a network here."""
-    model = build(network).to(memory_format=torch.channels_last)
-    return devices.pick_precision("auto", model, people.images[: CONFIG.batch_size], people.labels[: CONFIG.batch_size])
 
 
 LOOPS = {"ours": ours, "cached_rival": cached_rival, "usual_loop": usual_loop}
@@ -188,9 +182,8 @@ def side_by_side(folder: str, count: str, warm: str, turn: str) -> list[dict]:
     """
     people = read_faces(folder, int(count) + int(warm) * CONFIG.batch_size)
     first = int(turn) % len(LOOPS)
-    order, rows = [*LOOPS][first:] + [*LOOPS][:first], []
+    order, rows, precision = [*LOOPS][first:] + [*LOOPS][:first], [], devices.pick_precision("auto", CPU)
     for network in NETWORKS:
-        precision = picked(network, people)
         found = {}
         for loop in order:
             found |= LOOPS[loop](network, people, int(warm), precision, folder)

@@ -12,8 +12,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_helpers import augment, devices, settings
-from fer_helpers.faces import Faces, batches
+from fer_helpers import devices, settings
+from fer_helpers.faces import Faces, batches, shuffled
 from tests.benchmarks import usual
 
 SHAPES = {"2048³": (2048, 2048, 2048), "convolution": (128 * 12 * 12, 64 * 9, 128)}  # (M, K, N); four_layer's third
@@ -75,7 +75,7 @@ def share(network: str, folder: str, steps: int, turns: int, rates: list[dict]) 
     """
     size = usual.CONFIG.batch_size
     people, warm = usual.read_faces(folder, steps * size), usual.read_faces(folder, size)
-    precision = usual.picked(network, people)
+    precision = devices.pick_precision("auto", usual.CPU)
     steps = Steps(network, people, precision)
     steps.parts(), steps.bare()  # warm
     runs = [
@@ -125,12 +125,11 @@ class Steps:
         self.people, self.precision = people, precision
         self.model = usual.build(network).to(memory_format=torch.channels_last).train()
         self.loss_of = settings.make_loss(people.counts(), usual.CONFIG)
-        self.change = augment.Augment()
         self.fixed = [(self.prepared(images), labels) for images, labels in batches(people, usual.CONFIG.batch_size)]
 
     def prepared(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 48, 48) uint8 -> what the network trains on."""
-        return self.change(self.model.preprocess(images)).contiguous(memory_format=torch.channels_last)
+        return usual.CONFIG.augment(self.model.preprocess(images)).contiguous(memory_format=torch.channels_last)
 
     def forward_backward(self, faces: torch.Tensor, labels: torch.Tensor, between: Callable = lambda: None) -> None:
         """One pass to the loss and back."""
@@ -155,7 +154,8 @@ class Steps:
             now = time.perf_counter()
             spent[name], last = spent.get(name, 0.0) + (now - last) / len(self.fixed), now
 
-        for images, labels in batches(self.people, usual.CONFIG.batch_size, generator=order):
+        for part in shuffled(self.people, usual.CONFIG.batch_size, order):
+            images, labels = self.people.images[part], self.people.labels[part]
             lap("indexing")
             faces = self.prepared(images)
             lap("preprocess and augment")
