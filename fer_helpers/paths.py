@@ -92,9 +92,13 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN."""
+    """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN.
+
+    What isn't JSON's, like a Difference, is written as its `card()`.
+    """
+    text = json.dumps(content, indent=1, allow_nan=False, default=lambda each: each.card())
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict:

@@ -229,7 +229,7 @@ def check_imbalance(study):
         for measure in ("accuracy", "macro_f1", "recall_disgust"):
             low, high = gain[measure]["ci95"]
             difference = by_arm.loc[condition] - by_arm.loc["nothing"]
-            assert gain[measure]["mean"] == pytest.approx(difference[f"val_{measure}"], abs=2e-4)
+            assert gain[measure]["value"] == pytest.approx(difference[f"val_{measure}"], abs=2e-4)
             assert low <= high and gain[measure]["ci_shared"][0] <= low and gain[measure]["ci_shared"][1] >= high
     assert metrics["decision"]["default"] == (metrics["decision"]["fit"] or ["nothing"])[0]
 
@@ -241,7 +241,7 @@ def check_record(study, openings):
     last = ["with_val_seed0", "small_cnn_distilled"]
     summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
     recipe = summary["decision"]["recipe"]
-    assert recipe == ("strong" if summary["on_val"]["harder"]["verdict"] == "a better" else "ruled")
+    assert recipe == ("strong" if summary["on_val"]["harder"]["verdict"] == "higher" else "ruled")
     assert list(opened) == ["ruled_seed0", "strong_seed0", f"{recipe}_seed1", *last]
     found = {
         name: paths.read_json(study / name / "metrics.json") for name in ("single", "ensemble", "distilled", "with_val")
@@ -258,9 +258,9 @@ def check_record(study, openings):
     for name, gain in summary["gain"].items():
         other = runs[runs.condition == f"flip_{name}"].val_accuracy.mean()
         there = name in ("averaging", "smoothing", "weights", "small_start")
-        assert gain["accuracy"]["mean"] == pytest.approx((plain - other) * (1 if there else -1), abs=2e-4)
+        assert gain["accuracy"]["value"] == pytest.approx((plain - other) * (1 if there else -1), abs=2e-4)
         verdicts = {gain[measure]["verdict"] for measure in ("accuracy", "macro_f1")}
-        used = "below zero" not in verdicts and ("above zero" in verdicts or name == "small_start")
+        used = "lower" not in verdicts and ("higher" in verdicts or name == "small_start")
         assert (name in summary["decision"]["used"]) == used
 
 
@@ -285,11 +285,11 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
     assert faces["test"] == faces["test_with_copy"] + faces["test_without_copy"] and faces["test_with_copy"] > 0
     by_arm = runs.groupby("condition").mean(numeric_only=True)
     gain = by_arm.loc["control_plain"] - by_arm.loc["cleaned_plain"]
-    assert price["test"]["mean"] == pytest.approx(gain.test_accuracy, abs=2e-4)
+    assert price["test"]["value"] == pytest.approx(gain.test_accuracy, abs=2e-4)
     expected = gain.test_with_copy_accuracy - gain.test_without_copy_accuracy
-    assert price["test_price"]["mean"] == pytest.approx(expected, abs=4e-4)
+    assert price["test_price"]["value"] == pytest.approx(expected, abs=4e-4)
     low, high = price["test_price"]["ci95"]
-    assert low <= price["test_price"]["mean"] <= high
+    assert low <= price["test_price"]["value"] <= high
     openings = pd.read_csv(out / "test_evaluations.csv")
     assert len(openings) == 6 + 5 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
     check_imbalance(out / "07_imbalance")
