@@ -1,9 +1,7 @@
 """The data type, and what becomes of pixels on their way into a network."""
 
 import numpy as np
-import pytest
 import torch
-from PIL import Image
 
 from fer_helpers import faces
 from fer_helpers.faces import Faces, Preprocess, batches, pixel_sha256
