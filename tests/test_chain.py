@@ -243,15 +243,14 @@ def check_record(study, openings):
     recipe = summary["decision"]["recipe"]
     assert recipe == ("strong" if summary["on_val"]["harder"]["verdict"] == "higher" else "ruled")
     assert list(opened) == ["ruled_seed0", "strong_seed0", f"{recipe}_seed1", *last]
-    found = {
-        name: paths.read_json(study / name / "metrics.json") for name in ("single", "ensemble", "distilled", "with_val")
-    }
-    assert found["with_val"]["val"] is None and found["with_val"]["test_7178"] is None
-    learnt = {name: each["data"]["counts"]["train"] for name, each in found.items()}
+    names = ("single", "ensemble", "distilled", "with_val")
+    models_of = {name: paths.read_json(study / name / "metrics.json") for name in names}
+    assert models_of["with_val"]["val"] is None and models_of["with_val"]["test_7178"] is None
+    learnt = {name: each["data"]["counts"]["train"] for name, each in models_of.items()}
     assert learnt["with_val"] > learnt["single"] == learnt["ensemble"] == learnt["distilled"]
     size, members = summary["decision"]["members"], runs[runs.condition.isin(["ruled", "strong"])]
-    assert found["single"]["val"]["accuracy"] == pytest.approx(members.val_accuracy.max(), abs=1e-4)
-    assert found["ensemble"]["val"]["accuracy"] == pytest.approx(max(summary["on_val"]["averaged"]), abs=1e-4)
+    assert models_of["single"]["val"]["accuracy"] == pytest.approx(members.val_accuracy.max(), abs=1e-4)
+    assert models_of["ensemble"]["val"]["accuracy"] == pytest.approx(max(summary["on_val"]["averaged"]), abs=1e-4)
     ensemble = models.load(study / "ensemble" / "record_ensemble.safetensors")
     assert len(ensemble.members) == size and ensemble.preprocess.shift == 2
     plain = runs[runs.condition == "plain"].val_accuracy.mean()

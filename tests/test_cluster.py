@@ -24,11 +24,11 @@ STAGE = "06_price_of_leakage"
 CFG = settings.TrainConfig(epochs=6, batch_size=16, keep="last", precision="float32")
 
 
-def waited(found, seconds=60):
-    """What found() gives as soon as it gives something."""
+def waited(ready, seconds=60):
+    """What ready() gives as soon as it gives something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if given := found():
+        if given := ready():
             return given
         time.sleep(0.02)
     raise AssertionError("waited in vain")
@@ -97,13 +97,13 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
 
     killer = Thread(target=kill_in_the_middle)
     killer.start()
-    found = study(out, cluster=address, log=lines.append)
+    runs = study(out, cluster=address, log=lines.append)
     killer.join()
     assert victim.returncode == -signal.SIGKILL and survivor.poll() is None
     assert "going on after epoch" in "".join(path.read_text() for path in tmp_path.glob("worker_*.log"))
     assert sum("is done: train" in line for line in lines) == 4
     alone = study(tmp_path / "alone")
-    for one, other in zip(found, alone, strict=True):
+    for one, other in zip(runs, alone, strict=True):
         assert (one["condition"], one["seed"], one["train"]) == (other["condition"], other["seed"], other["train"])
         assert one["probs"].tobytes() == other["probs"].tobytes()
     logs = [pd.read_csv(folder / "test_evaluations.csv").model for folder in (out, tmp_path / "alone")]
