@@ -37,9 +37,7 @@ def styled(draw):
         with plt.rc_context(STYLE):
             figure = draw(*args, **options)
             figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12.5, wrap=True)
-            figure.supxlabel(
-                caption, x=0.01, ha="left", fontsize=9.5, color=RED if "DEMO" in caption else "0.35"
-            )  # synthetic
+            figure.supxlabel(caption, x=0.01, ha="left", fontsize=9.5, color=RED if "DEMO" in caption else "0.35")
             figure.draw_without_rendering()  # settles the layout while the style holds
         plt.close(figure)  # pyplot would keep it alive and show it a second time
         figure._repr_mimebundle_ = lambda **_: ({}, {"image/png": {"alt": f"{title}. {caption}"}})  # in Jupyter
@@ -153,15 +151,13 @@ def draw_points(axes, rows: list, xlabel: str, looks=None, **look) -> None:
         place = [row + (k - (len(named) - 1) / 2) * apart for row in range(len(rows))]
         there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
         y, middle, low, high, *runs = np.array(there).T
-        style = (
-            {"fmt": "osD^v"[k % 5], "color": sns.color_palette("colorblind")[k]} | look | (looks or {}).get(part, {})
-        )
+        style = {"fmt": "osD^v"[k % 5], "color": sns.color_palette("colorblind")[k]}
+        style |= look | (looks or {}).get(part, {})
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
         for values in runs:
             axes.plot(values, y, "o", color=style["color"], markersize=4, markeredgecolor="white", zorder=3)
-    axes.set(
-        yticks=range(len(rows)), yticklabels=[name for name, _ in rows], ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel
-    )
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     axes.grid(axis="x")
 
 
