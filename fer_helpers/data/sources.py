@@ -15,7 +15,7 @@ from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
 SHOWN_LINES, SHOWN_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
 FER2013 = {  # published counts, order of EMOTIONS
-    "train": (3995, 436, 4097, 7215, 4965, 4830, 3171),
+    "train": synthetic.TRAINING,
     "val": (467, 56, 496, 895, 607, 653, 415),
     "test": (491, 55, 528, 879, 626, 594, 416),
 }
@@ -146,7 +146,7 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
     else:
         people, notes = cache.through(location.path, location.layout, layouts.read)
         known = _compared(people)
-    counts = {split: counts.tolist() for split, counts in _counts(people).items()}
+    counts = {split: people.part(split).counts().tolist() for split in SPLITS}
     title = "FER-2013" if known["kind"] == "fer2013" else location.name
     known |= {"name": location.name, "title": title, "why": location.why, "counts": counts}
     log(f"{location.why}: " + ", ".join(f"{sum(counts[split]):,} {split}" for split in SPLITS) + " faces")
@@ -160,18 +160,12 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
     return replace(people, source={**people.source, **known})
 
 
-def _counts(people):
-    """(7,) faces per emotion of each split."""
-    labels = people.labels.numpy()
-    return {split: np.bincount(labels[people.split == split], minlength=len(EMOTIONS)) for split in SPLITS}
-
-
 def _compared(people):
     """`kind` and `problems` after a comparison with FER-2013's published counts."""
     source = people.source
     near, differences = source["official_split"], []
-    for split, counts in _counts(people).items():
-        published = FER2013[split]
+    for split, published in FER2013.items():
+        counts = people.part(split).counts()
         near &= bool((np.abs(counts - published) <= 0.02 * np.array(published)).all())
         each = [f"{EMOTIONS[at]} {n:,} for {published[at]:,}" for at, n in enumerate(counts) if n != published[at]]
         if each:

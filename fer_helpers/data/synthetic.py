@@ -49,7 +49,6 @@ class _Chunk:
         moved += rng.normal(0, JITTER, moved.shape)
         for part, column in zip(PARTS, moved.astype(np.float32).T, strict=True):
             setattr(self, part, column[:, None, None])
-
         at = ((np.arange(SIDE) - (SIDE - 1) / 2) / (SIDE / 2)).astype(np.float32)
         across, down = at - self.between(-0.12, 0.12), at[:, None] - self.between(-0.1, 0.1)
         angle, scale = self.between(-0.22, 0.22), self.between(0.92, 1.2)
@@ -97,7 +96,6 @@ def _head(face):
     face.hair, face.hairy = face.between(10, 225) + face.between(8, 40) * face.texture(16), 1 - face.some(0.08)
     volume = _ellipse(face.x, face.y + 0.12, face.between(0.72, 1.05), face.between(0.95, 1.2))
     _paint(canvas, _inside(np.maximum(volume, face.y - face.between(-0.5, 1.4))) * face.hairy, face.hair)
-
     face.head = _ellipse(face.x, face.y - 0.04, face.between(0.66, 0.8), face.between(0.92, 1.04))
     face.skin, face.light = face.between(80, 215), face.between(-0.6, 0.6)
     shade = 1 + face.light * face.x + face.between(-0.25, 0.15) * face.y - face.between(0, 0.25) * face.x**2
@@ -119,7 +117,6 @@ def _eyes(face, canvas):
     iris = np.sqrt((near - gaze) ** 2 + (y + 0.01) ** 2) - face.between(0.07, 0.09)
     _paint(canvas, _inside(np.maximum(iris, lids)), face.between(10, 70))
     _paint(canvas, _inside(np.maximum(np.abs(lids) - 0.02, y)), 0.35 * face.skin)  # lashes
-
     along = (face.side - 0.13) / 0.45  # 0 at the nose, 1 at the temple
     rise = face.brow_in * (1 - along) + face.brow_out * along + face.between(0.08, 0.4) * along * (1 - along)
     thick = face.between(0.025, 0.06) * (1.2 - 0.6 * along)

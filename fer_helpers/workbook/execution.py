@@ -26,9 +26,8 @@ class Lines(io.TextIOBase):
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            last = line.rstrip().rsplit("\r", 1)[-1]  # of a progress bar, its last state
-            print((INDENT + last).rstrip(), flush=True)
+        for line in lines:  # of a progress bar, its last state
+            print((INDENT + line.rstrip().rsplit("\r", 1)[-1]).rstrip(), flush=True)
 
     def close(self) -> None:
         if self.rest:
@@ -44,15 +43,13 @@ def alone(out_root: Path) -> Iterator[None]:
     try:
         with paths.writing(out_root):
             out_root.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
             f"Another run is writing into {out_root}: wait until it is done, or give this one a folder with OUT="
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

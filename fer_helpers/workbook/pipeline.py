@@ -23,8 +23,7 @@ WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 class Row:
     """Where notebooks, helpers and results lie, and what was asked for.
 
-    fixed: parameters that every notebook gets if it has them (data, budget, out_root, seed, device, cluster).
-    asked: those in PARAMS; a name that no notebook of the call has is refused. Both as text.
+    fixed: parameters for every notebook that has them. asked: those in PARAMS, which some notebook must have. As text.
     data_key: what the data is, whichever path names it (see data.keys). command: what to type to go on after a failure.
     """
 
@@ -41,8 +40,7 @@ class Row:
 class Stage:
     """One notebook, looked into without running it.
 
-    reads: patterns below out_root; `?` in front of one that may be absent. kinds, defaults: type and value of each
-    parameter. digests: of its code and of the helpers it uses.
+    reads: patterns below out_root, `?` before what may be absent. digests: of its code and of the helpers it uses.
     """
 
     path: Path
@@ -57,8 +55,8 @@ class Stage:
 
     def needs(self, other: "Stage") -> bool:
         """True if it can't do without a file of the other one."""
-        firsts = [read.split("/")[0] for read in self.reads if not read.startswith("?")]
-        return other.name != self.name and any(fnmatch(other.name, first) for first in firsts)
+        needed = [read.split("/")[0] for read in self.reads if not read.startswith("?")]
+        return other.name != self.name and any(fnmatch(other.name, stage) for stage in needed)
 
 
 def look_into(path: Path, helpers: Path) -> Stage:
@@ -81,10 +79,9 @@ def look_into(path: Path, helpers: Path) -> Stage:
 
 def literal(text: str):
     """The value of a Python literal; what isn't one stays text."""
-    try:
+    with suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return text
 
 
 def stages(row: Row, goal: str = "") -> list[Stage]:

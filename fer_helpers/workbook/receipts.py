@@ -51,10 +51,8 @@ def written(folder: Path) -> dict[str, list]:
     """
     files = {}
     for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        name = inside.as_posix()
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if path.is_file() and name != paths.RECEIPT and not hidden and inside.parts[0] != paths.CHECKPOINTS:
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != paths.RECEIPT and not re.search(rf"(^|/)\.|^{paths.CHECKPOINTS}/", name):
             size = path.stat().st_size
             content = [size, file_digest(path) if size < SMALL or name in paths.EDITABLE else None]
             files[name] = [] if name == f"{folder.name}.ipynb" else content
