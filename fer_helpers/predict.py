@@ -49,8 +49,7 @@ def probabilities(model: torch.nn.Module, faces: np.ndarray, views: int | None =
 def predict_emotion(model: torch.nn.Module, image, views: int | None = None) -> Prediction:
     """The emotion of one face picture: its centre square, grey, 48×48 pixels.
 
-    image: a path, bytes, stream, PIL image or array as in images.read. views: as in `probabilities`.
-    Raises ValueError for what is no picture, FileNotFoundError.
+    image: as in images.read. views: as in `probabilities`. Raises ValueError for what is no picture, FileNotFoundError.
     """
     try:
         face = images.read_face(image)
