@@ -253,7 +253,7 @@ def check_record(study, openings):
     assert found["single"]["val"]["accuracy"] == pytest.approx(members.val_accuracy.max(), abs=1e-4)
     assert found["ensemble"]["val"]["accuracy"] == pytest.approx(max(summary["on_val"]["averaged"]), abs=1e-4)
     ensemble = models.load(study / "ensemble" / "record_ensemble.safetensors")
-    assert len(ensemble.members) == size and ensemble.preprocess.shift == 2
+    assert len(ensemble.members) == size and ensemble.views == 10
     plain = runs[runs.condition == "plain"].val_accuracy.mean()
     for name, gain in summary["gain"].items():
         other = runs[runs.condition == f"flip_{name}"].val_accuracy.mean()
