@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fer_helpers import paths
+from fer_helpers.backbones import GREY, IMAGENET, Head, Transfer
 from fer_helpers.faces import EMOTIONS, Preprocess
-from fer_helpers.networks import GREY, IMAGENET, Baseline, Ensemble, Head, SmallCNN, Transfer
+from fer_helpers.networks import Baseline, Ensemble, SmallCNN
 
 ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "ensemble": Ensemble, "transfer": Transfer, "head": Head}
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "outputs" / "reference"
 MAIN_ROW = ("01", "02", "03", "04", "05", "09", "10")  # the other notebooks are studies: many trainings each
 RECEIPT = "receipt.json"  # beside a finished notebook's results: what they were made from
+CHECKPOINTS = "checkpoints"  # folder of a stage's unfinished and finished trainings, which outlive its results
 EDITABLE = ("manifest.csv",)  # results that may be edited by hand: what reads them runs again, what wrote them doesn't
 DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 
@@ -46,7 +47,7 @@ def stage(name: str, out_root: str | Path = "outputs") -> Path:
 
 def checkpoints(stage_name: str, out_root: str | Path = "outputs") -> Path:
     """Folder of a stage's checkpoints and finished runs: what outlives a change of its notebook."""
-    return stage(f"{stage_name}/checkpoints", out_root)
+    return stage(f"{stage_name}/{CHECKPOINTS}", out_root)
 
 
 def need(stage_name: str, name: str, out_root: str | Path = "outputs") -> Path:
@@ -91,9 +92,13 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN."""
+    """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN.
+
+    What isn't JSON's, like a Difference, is written as its `card()`.
+    """
+    text = json.dumps(content, indent=1, allow_nan=False, default=lambda each: each.card())
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: str | Path) -> dict:

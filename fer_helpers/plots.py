@@ -182,29 +182,25 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
 
 @styled
 def differences(panels: dict):
-    """Differences to one common condition, a panel a measure; hollow where the interval holds zero: inconclusive.
+    """Differences to one common condition, a panel a measure; hollow where they are inconclusive.
 
-    panels: measure -> [(condition, (value, low, high, value of each seed …)), …] in points, the same conditions in each.
+    panels: measure -> [(condition, Difference), …], the same conditions in each.
     """
-    conditions = len(next(iter(panels.values())))
-    figure, places = plt.subplots(
-        1, len(panels), sharey=True, figsize=(max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * conditions)
-    )
-    looks = {"decided": {"fmt": "o", "color": BLUE}, "inconclusive": {"fmt": "o", "color": "0.45", "mfc": "white"}}
-    for axes, (measure, rows) in zip(np.atleast_1d(places), panels.items(), strict=True):
+    rows = next(iter(panels.values()))
+    size = (max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * len(rows))
+    figure, places = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=size)
+    looks = {"significant": {"fmt": "o", "color": BLUE}, "inconclusive": {"fmt": "o", "color": "0.45", "mfc": "white"}}
+    for axes, (measure, rows) in zip(places[0], panels.items(), strict=True):
         axes.axvline(0, color="0.5", linestyle=":")
-        found = ["decided" if low > 0 or high < 0 else "inconclusive" for _, (_, low, high, *_) in rows]
-        for verdict, look in looks.items():
-            mine = [
-                (condition, {verdict: gain} if verdict == of else {})
-                for (condition, gain), of in zip(rows, found, strict=True)
-            ]
+        for label, look in looks.items():
+            shown = lambda gain: (gain.verdict == "inconclusive") == (label == "inconclusive")  # noqa: E731, B023
+            mine = [(condition, {label: gain.points} if shown(gain) else {}) for condition, gain in rows]
             draw_points(axes, mine, f"{measure} (points)", markersize=9, **look)
     keys = [
-        plt.Line2D([], [], marker="o", markersize=9, label=verdict, color=look["color"], mfc=look.get("mfc"))
-        for verdict, look in looks.items()
+        plt.Line2D([], [], marker="o", markersize=9, label=label, color=look["color"], mfc=look.get("mfc"))
+        for label, look in looks.items()
     ]
-    if any(len(gain) > 3 for rows in panels.values() for _, gain in rows):
+    if any(len(gain.each) > 1 for rows in panels.values() for _, gain in rows):
         keys += [plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")]
     figure.legend(handles=keys, loc="outside lower right", ncols=3, fontsize=9.5)
     return figure
@@ -250,7 +246,7 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
 def reliability(models: dict, *, bins: int = 10):
     """Accuracy against confidence in equal-width bins. models: name -> (probs (N, 7), labels (N,))."""
     figure, axes = plt.subplots(figsize=(6, 5.2))
-    axes.plot([0, 100], [0, 100], color="0.6", linestyle=":", label="as right as sure")
+    axes.plot([0, 100], [0, 100], color="0.6", linestyle=":", label="perfect calibration")
     for (name, (probs, labels)), marker in zip(models.items(), "osD^v<>P" * 9, strict=False):
         confidence, right = 100 * probs.max(axis=1), 100.0 * (probs.argmax(axis=1) == labels)
         place = np.minimum((confidence * bins / 100).astype(int), bins - 1)

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from fer_helpers import metrics
 from fer_helpers.faces import EMOTIONS
 
 LOWER_IS_BETTER = ("log_loss", "brier")  # these are numbers of their own; all else is a share, printed in points
+RECIPE = ("accuracy", "macro_f1", "log_loss", "brier")  # what recipes are compared by
+EVERY = (*RECIPE, "balanced_accuracy", *(f"recall_{emotion}" for emotion in EMOTIONS))
 
 
 @dataclass(frozen=True)
@@ -15,42 +18,56 @@ class Estimate:
     """A measure with its 95 % interval, rounded to four decimals so that files, figures and sentences agree.
 
     of: the measure. value, interval (low, high) and each (value of every seed): shares, except for LOWER_IS_BETTER.
-    shared: the wider interval that shares the 5 % chance of an error among several comparisons (Bonferroni).
+    p: of a paired test, where there was one. shared: the wider interval that shares the 5 % chance of an error among
+    several comparisons (Bonferroni).
     """
 
     value: float
     interval: tuple[float, float]
     of: str = "accuracy"
     each: tuple[float, ...] = ()
-    p: float | None = None  # of a paired test, where there was one
+    p: float | None = None
     shared: tuple[float, float] | None = None
 
     @property
     def points(self) -> tuple[float, ...]:
-        """(value, low, high, value of each seed, …) times 100, as plots.intervals takes it."""
-        return tuple(100 * number for number in (self.value, *self.interval, *self.each))
+        """(value, low, high, value of each of several seeds, …) times 100, as plots.intervals takes it."""
+        each = self.each if len(self.each) > 1 else ()
+        return tuple(100 * number for number in (self.value, *self.interval, *each))
+
+    @property
+    def number(self) -> str:
+        """The value with its unit: 67.8 %."""
+        return _text(self.value, self.of, unit=" %")
+
+    @property
+    def range(self) -> str:
+        """The interval: 66.3 to 69.3."""
+        return " to ".join(_text(end, self.of) for end in self.interval)
 
     def card(self) -> dict:
         """JSON-ready; `read` makes the same of it again."""
-        card = {"of": self.of, "value": self.value, "ci95": list(self.interval)}
-        optional = {"each": list(self.each), "p": self.p, "ci_shared": self.shared and list(self.shared)}
-        return card | {name: value for name, value in optional.items() if value not in (None, [])}
+        card = {"of": self.of, "value": self.value, "ci95": self.interval, "each": self.each, "p": self.p}
+        return {name: value for name, value in (card | {"ci_shared": self.shared}).items() if value not in (None, ())}
 
     @classmethod
     def read(cls, card: dict):
         """What `card` wrote."""
-        shared = card.get("ci_shared")
-        optional = {"each": tuple(card.get("each", ())), "p": card.get("p"), "shared": shared and tuple(shared)}
-        return cls(card["value"], tuple(card["ci95"]), card["of"], **optional)
+        ends, each, shared = (tuple(card.get(name, ())) for name in ("ci95", "each", "ci_shared"))
+        return cls(card["value"], ends, card["of"], each, card.get("p"), shared or None)
 
     def __str__(self) -> str:
-        value, low, high = self.points[:3]
-        return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+        return f"{self.number} ({self.range})"
 
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """A measure of `a` less that of `b`, with its 95 % interval: "+1.8 points (0.5 to 3.0)"."""
+    """A measure of `a` less that of `b`, or what else is compared with 0; prints "+1.8 points (0.5 to 3.0)"."""
+
+    @property
+    def number(self) -> str:
+        """The value with its sign and unit: +1.8 points."""
+        return _text(self.value, self.of, sign="+", unit=" points")
 
     @property
     def verdict(self) -> str:
@@ -65,64 +82,74 @@ class Difference(Estimate):
     @property
     def better(self) -> str:
         """a, b, or "" where that is inconclusive: of log loss and Brier score the lower is better."""
-        higher, lower = ("b", "a") if self.of in LOWER_IS_BETTER else ("a", "b")
-        return {"higher": higher, "lower": lower}.get(self.verdict, "")
+        if self.verdict == "inconclusive":
+            return ""
+        return "a" if (self.verdict == "lower") == (self.of in LOWER_IS_BETTER) else "b"
 
     def card(self) -> dict:
-        """JSON-ready, with the verdicts; `read` makes the same of it again."""
-        return (
-            super().card()
-            | {"verdict": self.verdict}
-            | ({"verdict_shared": self.verdict_shared} if self.shared else {})
-        )
+        """JSON-ready, with the verdict; `read` makes the same of it again."""
+        return super().card() | {"verdict": self.verdict}
 
     def __str__(self) -> str:
-        if self.of in LOWER_IS_BETTER:
-            text = f"{self.value:+z.4f} ({self.interval[0]:z.4f} to {self.interval[1]:z.4f})"
-        else:
-            text = "{:+z.1f} points ({:z.1f} to {:z.1f})".format(*self.points[:3])
-        return text + ", inconclusive" * (self.verdict == "inconclusive")
+        return super().__str__() + ", inconclusive" * (self.verdict == "inconclusive")
+
+
+def _text(value: float, of: str, *, sign: str = "", unit: str = "") -> str:
+    return f"{value:{sign}z.4f}" if of in LOWER_IS_BETTER else f"{100 * value:{sign}z.1f}{unit}"
 
 
 def _verdict(interval: tuple) -> str:
     return "higher" if interval[0] > 0 else "lower" if interval[1] < 0 else "inconclusive"
 
 
-def compare(probs_a, probs_b, labels, *, together=None, resamples: int = 10_000) -> dict[str, Difference]:
-    """Two recipes on the same val faces: a less b in accuracy, macro_f1, log_loss and brier.
+def paired_difference(right_a: np.ndarray, right_b: np.ndarray) -> Difference:
+    """Accuracy of a less that of b on the same faces, (N,) bool each: bootstrap interval, p by McNemar's exact test."""
+    gain = right_a.astype(int) - right_b.astype(int)  # -1, 0 or 1 a face
+    only_b, both, only_a = (int((gain == value).sum()) for value in (-1, 0, 1))
+    shares = np.array([only_b, both, only_a]) / len(gain)
+    drawn = np.random.default_rng(0).multinomial(len(gain), shares, size=10_000)
+    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return Difference(*_rounded([gain.mean()]), _ends((drawn[:, 2] - drawn[:, 0]) / len(gain)), p=p)
+
+
+def pigeonhole_mean(values, other=None, *, together=None, among=1, of="accuracy", resamples=2000) -> Estimate:
+    """Mean over seeds and faces with an interval over both; a Difference where `other`'s mean is taken from it.
+
+    values, other: (S, N), of each seed and face, row s of both one seed; nan where a face doesn't count, so that one
+    mean may be over other faces than the other. `other` may be 0, where values are differences already.
+    together, among: as in `compare`.
+    """
+    sides = [np.asarray(values, dtype=np.float64)]
+    sides += [] if other is None else [np.broadcast_to(np.asarray(other, dtype=np.float64), sides[0].shape)]
+    if any(np.isnan(side).all() for side in sides):
+        raise ValueError("There is no face to compare: a part is empty.")
+    sums = [np.stack([np.nan_to_num(side), ~np.isnan(side)], axis=-1).swapaxes(0, 1) for side in sides]
+    measure = lambda totals: {of: totals[..., 0] / totals[..., 1]}  # noqa: E731
+    return _pigeonhole(sums, measure, together, among, resamples)[of]
+
+
+def estimate(probs, labels, *, together=None, measures=RECIPE) -> dict[str, Estimate]:
+    """The measures of one recipe, mean over its seeds; arguments as in `compare`."""
+    estimates = _pigeonhole([metrics.summands(probs, labels)], metrics.measures_of_sums, together)
+    return {name: estimates[name] for name in measures if name in estimates}
+
+
+def compare(probs_a, probs_b, labels, *, together=None, measures=RECIPE, among: int = 1) -> dict[str, Difference]:
+    """Two recipes on the same val faces: a less b in every measure, paired by seed and face.
 
     probs_a, probs_b: (S, N, 7), of S seeds' runs, row s of both one seed; or (N, 7) of one. labels: (N,).
-    together: (N,) groups whose faces are drawn as one, like duplicates of a picture.
-    The intervals are the pigeonhole bootstrap's, over seeds and faces. Log loss and Brier score (sum over emotions, 0
-    to 2) are taken after every run's own temperature was fitted on these faces, so that they compare what networks
-    know and not how sure they happen to sound; the fit isn't repeated in each resample.
+    together: (N,) groups whose faces are drawn as one, like duplicates of a picture. measures: those of
+    `metrics.measures`, log_loss and brier; the recall of an emotion without a face is left out. among: of so many
+    comparisons; the interval `shared` shares the 5 % chance of an error among them.
+    Log loss and Brier score (sum over emotions, 0 to 2) are taken after every run's own temperature was fitted on these
+    faces, so that they compare what networks know and not how sure they happen to sound; the fit isn't repeated in
+    each resample. The intervals are the pigeonhole bootstrap's, over seeds and faces.
     """
-    labels, sides = np.asarray(labels), []
-    for probs in (probs_a, probs_b):
-        probs = np.asarray(probs, dtype=np.float64)
-        runs = probs[None] if probs.ndim == 2 else probs
-        if runs.ndim != 3 or runs.shape[1:] != (len(labels), len(EMOTIONS)):
-            raise ValueError(f"Probabilities of {len(labels)} labels are (S, {len(labels)}, 7), not {probs.shape}.")
-        sides.append(np.stack([_face_sums(run, labels) for run in runs], axis=1))
-    if len({side.shape[1] for side in sides}) > 1:
+    sides = [metrics.summands(probs, labels) for probs in (probs_a, probs_b)]
+    if sides[0].shape != sides[1].shape:
         raise ValueError("Recipes are compared seed by seed: give as many runs of a as of b.")
-    return _pigeonhole(sides, _recipe_measures, together=together, resamples=resamples)
-
-
-def _face_sums(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N, 7) of one run -> (N, 51): each face's place in the confusion matrix, its log loss and its Brier score."""
-    scaled = metrics.temperature_scaled(probs, metrics.temperature(probs, labels))
-    log_loss = -np.log(scaled[np.arange(len(labels)), labels].clip(metrics.SMALLEST))
-    brier = ((scaled - np.eye(len(EMOTIONS))[labels]) ** 2).sum(axis=1)
-    return np.column_stack([_cells(probs.argmax(axis=1), labels), log_loss, brier])
-
-
-def _recipe_measures(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """(…, 51) -> the four measures of `compare`, each (…)."""
-    cells, count = sums[..., :-2], sums[..., :-2].sum(axis=-1)
-    scores = _table_measures(cells)
-    proper = {"log_loss": sums[..., -2] / count, "brier": sums[..., -1] / count}
-    return {name: scores[name] for name in ("accuracy", "macro_f1")} | proper
+    differences = _pigeonhole(sides, metrics.measures_of_sums, together, among)
+    return {name: differences[name] for name in measures if name in differences}
 
 
 def decide(differences: dict[str, Difference], gap_a: float, gap_b: float) -> tuple[str, str]:
@@ -140,17 +167,7 @@ def decide(differences: dict[str, Difference], gap_a: float, gap_b: float) -> tu
     return best, f"log loss, Brier score and accuracy are inconclusive; {subject} {gaps}"
 
 
-def _cells(guesses: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(…) answers -> (…, 49) float32, 1 at the face's place in the confusion matrix."""
-    return np.eye(len(EMOTIONS) ** 2, dtype=np.float32)[labels * len(EMOTIONS) + guesses]
-
-
-def _table_measures(cells: np.ndarray) -> dict[str, np.ndarray]:
-    """metrics.measures of flattened confusion matrices, (…, 49)."""
-    return metrics.measures(cells.reshape(*cells.shape[:-1], len(EMOTIONS), len(EMOTIONS)))
-
-
-def _pigeonhole(sides: list, measure, *, together=None, among: int = 1, resamples: int) -> dict:
+def _pigeonhole(sides: list, measure, together=None, among: int = 1, resamples: int = 10_000) -> dict:
     """Every measure's mean over seeds, less that of the second side where there is one, by the pigeonhole bootstrap.
 
     sides: (N, S, K) each, of every face and seed, numbers that add up over faces. measure: (…, K) -> name -> (…).
@@ -166,8 +183,8 @@ def _pigeonhole(sides: list, measure, *, together=None, among: int = 1, resample
 
     def less(totals: np.ndarray) -> dict:  # (…, sides, S, K) -> name -> (…, S)
         with np.errstate(invalid="ignore"):  # 0 / 0 where a resample holds no face of a part
-            found = [measure(totals[..., side, :, :]) for side in range(len(sides))]
-        return {name: value - (found[1][name] if len(sides) > 1 else 0) for name, value in found[0].items()}
+            first, *second = (measure(totals[..., side, :, :]) for side in range(len(sides)))
+        return {name: first[name] - second[0][name] for name in first} if second else first
 
     take = max(seeds - 1, 1)
     shares = rng.multinomial(take, np.full(seeds, 1 / seeds), size=resamples) / take  # (R, S)
@@ -180,8 +197,8 @@ def _pigeonhole(sides: list, measure, *, together=None, among: int = 1, resample
     for name, each in less(sums.sum(axis=0, dtype=np.float64)).items():
         if not np.isnan(each).any():  # else an emotion without a face
             values = np.concatenate([part[name] for part in drawn])
-            optional = {"each": tuple(_rounded(each)), "shared": _ends(values, 0.05 / among) if among > 1 else None}
-            estimates[name] = kind(*_rounded([each.mean()]), _ends(values), name, **optional)
+            shared = _ends(values, 0.05 / among) if among > 1 else None
+            estimates[name] = kind(*_rounded([each.mean()]), _ends(values), name, tuple(_rounded(each)), shared=shared)
     return estimates
 
 
@@ -191,4 +208,4 @@ def _ends(drawn: np.ndarray, error: float = 0.05) -> tuple[float, float]:
 
 
 def _rounded(values) -> list[float]:
-    return [round(float(value), 4) for value in values]
+    return [round(float(value), 4) + 0.0 for value in values]  # no -0.0

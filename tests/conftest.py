@@ -16,7 +16,7 @@ from tests import commands
 
 torch.set_num_threads(1)  # the networks of the tests are tiny: two threads would wait for each other
 FIRST = {mark: place for place, mark in enumerate(("chain", "bench", "slow", "cluster", "browser"))}
-GROUPS = {"row": "row", "served": "browser"}  # fixtures that are made once: what takes them goes to one worker
+GROUPS = {"row": "row", "served": "browser", "kaggle": "kaggle"}  # fixtures that exist once: theirs go to one worker
 MARKS = {"scheduler": "cluster", "served": "browser"}  # what takes these fixtures is marked so
 
 

@@ -43,12 +43,12 @@ def test_a_claim_holds_fails_or_stays_open():
     assert at_the_mouth["verdict"] == "holds" and not at_the_mouth["unmet"]
     elsewhere = attribution.claim(noise(60) + 20 * one_box("mouth"), fresh, "eyes", alone)
     assert elsewhere["verdict"] == "doesn't" and "above the mouth" in elsewhere["unmet"]
-    assert elsewhere["found"]["above the mouth"]["ci95"][1] < 0
+    assert elsewhere["found"]["above the mouth"].interval[1] < 0
     either = noise(60)
     either[::2] += 20 * one_box("mouth")
     either[1::2] += 20 * one_box("eyes") * 230 / 198  # as much weight at the eyes of every other face
     either = attribution.claim(either, fresh, "mouth", alone)
-    assert either["verdict"] == "inconclusive" and either["found"]["above the nose"]["verdict"] == "above zero"
+    assert either["verdict"] == "inconclusive" and either["found"]["above the nose"].verdict == "higher"
     empty = attribution.claim(np.zeros((60, 48, 48), np.float32), fresh, "mouth", alone)
     assert empty["verdict"] == "inconclusive" and len(empty["unmet"]) == 7
 
@@ -87,7 +87,7 @@ def test_the_whole_face_is_meant_by_an_even_map_of_the_face():
     assert everywhere["unmet"] == ["face above the surround"], "a flat map is about no face"
     inside = face * np.where(attribution.regions()[-1], 0.2, 1.0)
     moved = attribution.claim(inside, fresh, "whole face", alone)
-    assert moved["found"]["face above the surround"]["verdict"] == "above zero"
+    assert moved["found"]["face above the surround"].verdict == "higher"
     still = attribution.verdict([each_condition(inside, fresh)], alone)
     assert still["verdict"] == "holds"
     tilted = attribution.claim(inside + 9 * one_box("mouth"), fresh, "whole face", alone)

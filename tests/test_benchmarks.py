@@ -26,50 +26,50 @@ def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path,
     cli.do("bench", {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "copies small"})
     told = paths.read_json(tmp_path / "bench.json")
     assert told["another"] == {"seconds": 1}
-    found = told["copies"]
-    assert found["small"] and found["data"]["kind"] == "synthetic" and found["run"]["device"].startswith("cpu: ")
-    assert [each["images"] for each in found["growth"]["runs"]] == [300, 600]
-    (build,) = found["build"]["runs"]
+    section = told["copies"]
+    assert section["small"] and section["data"]["kind"] == "synthetic" and section["run"]["device"].startswith("cpu: ")
+    assert [each["images"] for each in section["growth"]["runs"]] == [300, 600]
+    (build,) = section["build"]["runs"]
     assert build["images"] == 4000 and build["memory_peak_mb"] >= build["memory_before_mb"] > 50
-    beside = found["side_by_side"]
+    beside = section["side_by_side"]
     assert beside["planted"] == 5 * 19 and beside["images"] < 4000 + 95  # blanks and exact copies are out
     assert beside["ours"]["planted_missed"] == 0 and beside["ours"]["pairs"] >= 95
 
 
-def numbers(found):
+def numbers(section):
     """Every number in nested dicts and lists."""
-    if isinstance(found, dict | list):
-        for value in found.values() if isinstance(found, dict) else found:
+    if isinstance(section, dict | list):
+        for value in section.values() if isinstance(section, dict) else section:
             yield from numbers(value)
-    elif isinstance(found, int | float):
-        yield found
+    elif isinstance(section, int | float):
+        yield section
 
 
 @pytest.mark.bench
 def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(tmp_path, monkeypatch):
     bench.main("synthetic", str(tmp_path), "engine", "small")
-    found = paths.read_json(tmp_path / "bench.json")["engine"]
-    assert found["small"] and found["measured_faces"] == 128
+    section = paths.read_json(tmp_path / "bench.json")["engine"]
+    assert section["small"] and section["measured_faces"] == 128
     for network in ("baseline", "four_layer"):
-        loops = found["epoch"][network]
+        loops = section["epoch"][network]
         (row,) = loops["runs"]
         for rival in ("usual_loop", "cached_rival"):
             assert row[f"{rival}_ratio"] == loops[f"{rival}_ratio"]
             assert row[f"{rival}_ratio"] == pytest.approx(row["ours"] / row[rival], abs=1e-3)
-        told = found["networks"][network]
+        told = section["networks"][network]
         assert sum(told["epoch"].values()) == pytest.approx(1, abs=1e-3)
         assert sum(told["operations"].values()) == pytest.approx(1, abs=1e-3)
         assert told["epoch"]["products at full rate"] == told["share_of_product_rate"] > 0
         assert {"preprocess and augment", "forward", "backward"} < set(told["step_ms"])
         assert min(*told["step_ms"].values(), *numbers(loops)) >= 0 and "What binds: " in told["binds"]
-    assert [row["precision"] for row in found["products"]] == ["float32", "bfloat16"]
-    assert [each["images"] for each in found["growth"]["runs"]] == [128, 256]
-    assert found["growth"]["runs"][0]["memory_peak_mb"] > 100
-    assert all(math.isfinite(number) for number in numbers(found))
+    assert [row["precision"] for row in section["products"]] == ["float32", "bfloat16"]
+    assert [each["images"] for each in section["growth"]["runs"]] == [128, 256]
+    assert section["growth"]["runs"][0]["memory_peak_mb"] > 100
+    assert all(math.isfinite(number) for number in numbers(section))
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     lines = readme.block("speed")
-    assert f"{found['epoch']['baseline']['ours']:,.0f} faces a second" in lines
-    assert found["run"]["device"].replace("cpu: ", "") in lines
+    assert f"{section['epoch']['baseline']['ours']:,.0f} faces a second" in lines
+    assert section["run"]["device"].replace("cpu: ", "") in lines
 
 
 def test_multiplications_are_counted_from_the_shapes():
@@ -123,15 +123,14 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
         assert not told["reached"] and told["told"] in said and "not reached" in told["told"]
     assert len(pd.read_csv(tmp_path / "bench_small" / "test_evaluations.csv")) == trained, "one opening a run"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    lines, middle = readme.block("accuracy").splitlines(), again["accuracy"]["median"]
+    lines = readme.block("accuracy").splitlines()
+    assert f"{again['accuracy']['median']['test']:.1%} on PrivateTest" in lines[0]
+    assert len(lines) == 2 and f"{again['with_copies']['median']['test']:.1%} on PrivateTest" in lines[1]
     record = {"weights": 2_600_000, "epochs_seen": 60, "test": {"accuracy": 0.7, "accuracy_ci95": [0.685, 0.715]}}
     record["run"] = {"seconds": 3600, "threads": 2, "device": "cpu: one", "precision": "bfloat16"}
     paths.write_json(tmp_path / "08_record" / "single" / "metrics.json", record)
-    told = readme.block("accuracy").splitlines()[2]
-    assert "single, 2,600,000 weights, 60 epochs: **70.0% on PrivateTest** (68.5% to 71.5%) after 60 minutes" in told
-    leaky = again["with_copies"]["median"]
-    assert f"duplicates of test faces, 40 epochs of 300 faces: {leaky['test']:.1%} on PrivateTest" in lines[1]
-    assert len(lines) == 2 and f"**{middle['test']:.1%} on PrivateTest, {middle['test_7178']:.2%} on both" in lines[0]
+    line = readme.block("accuracy").splitlines()[2]
+    assert all(part in line for part in ("2,600,000 weights", "70.0% on PrivateTest", "68.5% to 71.5%", "60 minutes"))
 
 
 @pytest.mark.parametrize(("seconds", "right", "reached"), [(500, 66, True), (700, 66, False), (500, 64, False)])
@@ -139,11 +138,11 @@ def test_a_goal_is_reached_by_accuracy_and_time_together(seconds, right, reached
     people = synthetic.draw(100)
     probs = np.eye(7)[(people.labels.numpy() + (np.arange(100) >= right)) % 7]  # so many answers of a hundred are right
     result = {"seed": 0, "precision": "float32", "seconds": seconds, "history": [{}], "probs": probs}
-    found = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, 10)), [result] * 3, people)
-    assert found["reached"] == reached and found["median"]["test_7178"] == right / 100
-    assert found["averaged"]["test_7178"] == right / 100 and found["averaged"]["seconds"] == 3 * seconds
-    found = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, None)), [result], people)
-    assert found["reached"] == (right >= 65) and "65.00% on both test parts together: " in found["told"]
+    section = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, 10)), [result] * 3, people)
+    assert section["reached"] == reached and section["median"]["test_7178"] == right / 100
+    assert section["averaged"]["test_7178"] == right / 100 and section["averaged"]["seconds"] == 3 * seconds
+    section = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, None)), [result], people)
+    assert section["reached"] == (right >= 65) and "65.00% on both test parts together: " in section["told"]
 
 
 def test_averaged_answers_may_be_right_where_each_network_is_wrong():
@@ -152,20 +151,21 @@ def test_averaged_answers_may_be_right_where_each_network_is_wrong():
     third = np.eye(7)[(people.labels.numpy() + 2) % 7]
     result = {"seed": 0, "precision": "float32", "seconds": 1.0, "history": []}
     halves = [result | {"probs": 0.4 * sure + 0.6 * wrong} for wrong in (other, third)]
-    found = accuracy.judged(accuracy.RECIPE, halves, people)
-    assert found["median"]["test_7178"] == 0 and found["averaged"]["test_7178"] == 1 and not found["reached"]
+    section = accuracy.judged(accuracy.RECIPE, halves, people)
+    assert section["median"]["test_7178"] == 0 and section["averaged"]["test_7178"] == 1 and not section["reached"]
 
 
 @pytest.mark.bench
 def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     bench.main("synthetic", str(tmp_path), "cluster", "small")
-    found = paths.read_json(tmp_path / "bench.json")["cluster"]
-    assert [each["workers"] for each in found["measured"]["runs"]] == [1, 2]
+    section = paths.read_json(tmp_path / "bench.json")["cluster"]
+    assert [each["workers"] for each in section["measured"]["runs"]] == [1, 2]
     assert all(
-        each["runs"] == 3 and each["seconds"] > each["overhead_seconds_a_run"] > 0 for each in found["measured"]["runs"]
+        each["runs"] == 3 and each["seconds"] > each["overhead_seconds_a_run"] > 0
+        for each in section["measured"]["runs"]
     )
-    by = {(each["workers"], each["runs"]): each["minutes"] for each in found["calculated"]["runs"]}
+    by = {(each["workers"], each["runs"]): each["minutes"] for each in section["calculated"]["runs"]}
     assert by[1, 15] > by[2, 15] > by[50, 15] < by[50, 150], "more workers, less time; more runs, more time"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     assert f"15 runs on 50: {by[50, 15]:.0f} min" in readme.block("cluster")
@@ -189,34 +189,28 @@ def test_the_reference_keeps_full_measurements_of_fer2013_alone(tmp_path, monkey
 @pytest.mark.bench
 def test_the_benchmark_of_photos_measures_and_is_told(tmp_path, monkeypatch):
     bench.main("synthetic", str(tmp_path), "photos", "small")
-    found = paths.read_json(tmp_path / "bench.json")["photos"]
-    assert found["small"] and len(found["photographs_a_second"]) == 3 and len(found["memory_mb"]) == 2
+    section = paths.read_json(tmp_path / "bench.json")["photos"]
+    assert section["small"] and len(section["photographs_a_second"]) == 3 and len(section["memory_mb"]) == 2
     assert all(
-        number > 0 for number in numbers({key: found[key] for key in ("faces_a_second", "photographs_a_second")})
+        number > 0 for number in numbers({key: section[key] for key in ("faces_a_second", "photographs_a_second")})
     )
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
-    assert f"{found['faces_a_second']:,} cropped faces a second" in readme.block("photos")
-    case = {"side": 72, "turn": 0, "found": 0.6, "against_bare": {"difference": -0.021, "ci95": [-0.05, 0.01]}}
-    told = {
-        "framing": {"faces": 50, "cases": [case, {**case, "turn": 20, "found": 0.3}]},
-        "sure": {"accuracy": 0.8, "coverage": 0.6},
-        "detected": {"100 small faces": {"faces": 100, "found": 94}},
-    }
-    paths.write_json(tmp_path / "10_your_photos" / "metrics.json", told)
-    lines = readme.block("photos")
-    assert (
-        "60% to 60% are found (turned by 20° 30%)" in lines
-        and "-2.1 points against the bare faces (95 % intervals from -5.0 to +1.0)" in lines
-    )
-    assert "answers 60% of the faces" in lines and "94 are found" in lines
+    assert f"{section['faces_a_second']:,} cropped faces a second" in readme.block("photos")
+    worse = {"of": "accuracy", "value": -0.021, "ci95": [-0.05, 0.01]}
+    cases = [{"side": 72, "turn": turn, "found": share, "against_bare": worse} for turn, share in ((0, 0.6), (20, 0.3))]
+    photos = {"framing": {"faces": 50, "cases": cases}, "sure": {"accuracy": 0.8, "coverage": 0.6}}
+    photos["detected"] = {"100 small faces": {"faces": 100, "found": 94}}
+    paths.write_json(tmp_path / "10_your_photos" / "metrics.json", photos)
+    text = readme.block("photos")
+    assert all(part in text for part in ("20° 30%", "-2.1 points", "-5.0 to +1.0", "answers 60%", "94 are found"))
 
 
 @pytest.mark.bench
 def test_the_first_steps_are_measured_in_a_clone_and_told(tmp_path, monkeypatch):
     bench.main("synthetic", str(tmp_path), "start", "small")
-    found = paths.read_json(tmp_path / "bench.json")["start"]
-    took = found["seconds"]
+    section = paths.read_json(tmp_path / "bench.json")["start"]
+    took = section["seconds"]
     assert 0 < took["cloned"] < took["installed"] < min(took["prediction"], took["figure"])
-    assert found["small"] and re.fullmatch(r"[a-z]+ \d+%", found["answer"])
+    assert section["small"] and re.fullmatch(r"[a-z]+ \d+%", section["answer"])
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     assert f"first prediction {took['prediction'] / 60:.1f} minutes after" in readme.block("start")

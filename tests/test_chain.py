@@ -229,39 +229,34 @@ def check_imbalance(study):
         for measure in ("accuracy", "macro_f1", "recall_disgust"):
             low, high = gain[measure]["ci95"]
             difference = by_arm.loc[condition] - by_arm.loc["nothing"]
-            assert gain[measure]["mean"] == pytest.approx(difference[f"val_{measure}"], abs=2e-4)
+            assert gain[measure]["value"] == pytest.approx(difference[f"val_{measure}"], abs=2e-4)
             assert low <= high and gain[measure]["ci_shared"][0] <= low and gain[measure]["ci_shared"][1] >= high
     assert metrics["decision"]["default"] == (metrics["decision"]["fit"] or ["nothing"])[0]
 
 
-def check_record(study, openings):
-    """What notebook 08 leaves behind: four models, chosen on val; each member, and no trial, opened test once."""
-    assert all((study / f"{name}.png").exists() for name in ("ingredients", "members", "record"))
-    opened = openings.model[openings.stage == "08_record"]
-    last = ["with_val_seed0", "small_cnn_distilled"]
+def check_record(study, evaluations):
+    """What notebook 08 leaves behind: five models, chosen on val; each network, and no trial, is evaluated once."""
+    assert all((study / f"{name}.png").exists() for name in ("screening", "members", "record"))
     summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
-    recipe = summary["decision"]["recipe"]
-    assert recipe == ("strong" if summary["on_val"]["harder"]["verdict"] == "a better" else "ruled")
-    assert list(opened) == ["ruled_seed0", "strong_seed0", f"{recipe}_seed1", *last]
-    found = {
-        name: paths.read_json(study / name / "metrics.json") for name in ("single", "ensemble", "distilled", "with_val")
-    }
-    assert found["with_val"]["val"] is None and found["with_val"]["test_7178"] is None
-    learnt = {name: each["data"]["counts"]["train"] for name, each in found.items()}
-    assert learnt["with_val"] > learnt["single"] == learnt["ensemble"] == learnt["distilled"]
-    size, members = summary["decision"]["members"], runs[runs.condition.isin(["ruled", "strong"])]
-    assert found["single"]["val"]["accuracy"] == pytest.approx(members.val_accuracy.max(), abs=1e-4)
-    assert found["ensemble"]["val"]["accuracy"] == pytest.approx(max(summary["on_val"]["averaged"]), abs=1e-4)
+    names = [f"fold{k}_seed0" for k in range(4)] + [f"member_seed{seed}" for seed in range(3)]
+    assert list(evaluations.model[evaluations.stage == "08_record"]) == [
+        *names,
+        "final_seed0",
+        "nano_seed0",
+        "small_distilled_seed0",
+    ]
+    folders = ("single", "ensemble", "final", "distilled", "nano")
+    models_of = {name: paths.read_json(study / name / "metrics.json") for name in folders}
+    assert models_of["final"]["val"] is None and models_of["final"]["test_7178"] is None
+    trained_on = {name: each["data"]["counts"]["train"] for name, each in models_of.items()}
+    assert trained_on["final"] > trained_on["single"] == trained_on["ensemble"] == trained_on["nano"]
     ensemble = models.load(study / "ensemble" / "record_ensemble.safetensors")
-    assert len(ensemble.members) == size and ensemble.views == 10
-    plain = runs[runs.condition == "plain"].val_accuracy.mean()
-    for name, gain in summary["gain"].items():
-        other = runs[runs.condition == f"flip_{name}"].val_accuracy.mean()
-        there = name in ("averaging", "smoothing", "weights", "small_start")
-        assert gain["accuracy"]["mean"] == pytest.approx((plain - other) * (1 if there else -1), abs=2e-4)
-        verdicts = {gain[measure]["verdict"] for measure in ("accuracy", "macro_f1")}
-        used = "below zero" not in verdicts and ("above zero" in verdicts or name == "small_start")
-        assert (name in summary["decision"]["used"]) == used
+    assert len(ensemble.members) == summary["decision"]["members"] == 3 and ensemble.views == 10
+    assert set(summary["screening"]) == set(summary["decision"]["tried"])
+    assert set(runs.condition) > {*summary["screening"], "half", "record_width", "member", "final", "nano"}
+    doubts = pd.read_csv(study / "label_doubts.csv")
+    assert len(doubts) == trained_on["single"] and doubts.probability.is_monotonic_increasing
+    assert not doubts.probability.eq(0).any(), "every training face was answered by a fold that never saw it"
 
 
 def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
@@ -285,11 +280,11 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
     assert faces["test"] == faces["test_with_copy"] + faces["test_without_copy"] and faces["test_with_copy"] > 0
     by_arm = runs.groupby("condition").mean(numeric_only=True)
     gain = by_arm.loc["control_plain"] - by_arm.loc["cleaned_plain"]
-    assert price["test"]["mean"] == pytest.approx(gain.test_accuracy, abs=2e-4)
+    assert price["test"]["value"] == pytest.approx(gain.test_accuracy, abs=2e-4)
     expected = gain.test_with_copy_accuracy - gain.test_without_copy_accuracy
-    assert price["test_price"]["mean"] == pytest.approx(expected, abs=4e-4)
+    assert price["test_price"]["value"] == pytest.approx(expected, abs=4e-4)
     low, high = price["test_price"]["ci95"]
-    assert low <= price["test_price"]["mean"] <= high
+    assert low <= price["test_price"]["value"] <= high
     openings = pd.read_csv(out / "test_evaluations.csv")
     assert len(openings) == 6 + 5 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
     check_imbalance(out / "07_imbalance")

@@ -24,11 +24,11 @@ STAGE = "06_price_of_leakage"
 CFG = settings.TrainConfig(epochs=6, batch_size=16, keep="last", precision="float32")
 
 
-def waited(found, seconds=60):
-    """What found() gives as soon as it gives something."""
+def waited(ready, seconds=60):
+    """What ready() gives as soon as it gives something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if given := found():
+        if given := ready():
             return given
         time.sleep(0.02)
     raise AssertionError("waited in vain")
@@ -77,8 +77,8 @@ def conditions(count=70):
 
 
 def study(out_root, chosen=None, seeds=(0, 1), **more):
-    where = studies.Where(STAGE, "synthetic", "smoke", "cpu", out_root)
-    return studies.study(chosen or conditions(), seeds, where, **{"log": lambda line: None, **more})
+    where = {"data": "synthetic", "budget": "smoke", "device": "cpu", "out_root": out_root}
+    return studies.study(chosen or conditions(), seeds, stage=STAGE, **where, **{"log": lambda line: None, **more})
 
 
 def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, scheduler, tmp_path):
@@ -88,7 +88,7 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
 
     def in_the_middle():  # of the victim's own run: it has done an epoch of it
         begun = re.findall(r"\] (\w+): \d+ faces", (tmp_path / "worker_1.log").read_text())
-        return begun and (out / STAGE / "checkpoints" / f"{begun[-1]}.pt").exists()
+        return begun and (out / STAGE / f"checkpoint_{begun[-1]}.pt").exists()
 
     def kill_in_the_middle():
         waited(in_the_middle)
@@ -97,18 +97,18 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
 
     killer = Thread(target=kill_in_the_middle)
     killer.start()
-    results = study(out, cluster=address, log=lines.append)
+    runs = study(out, cluster=address, log=lines.append)
     killer.join()
     assert victim.returncode == -signal.SIGKILL and survivor.poll() is None
     assert "going on after epoch" in "".join(path.read_text() for path in tmp_path.glob("worker_*.log"))
     assert sum("is done: train" in line for line in lines) == 4
     alone = study(tmp_path / "alone")
-    for one, other in zip(results, alone, strict=True):
+    for one, other in zip(runs, alone, strict=True):
         assert (one["condition"], one["seed"], one["train"]) == (other["condition"], other["seed"], other["train"])
         assert one["probs"].tobytes() == other["probs"].tobytes()
     logs = [pd.read_csv(folder / "test_evaluations.csv").model for folder in (out, tmp_path / "alone")]
-    assert sorted(logs[0]) == sorted(logs[1]) and len(logs[0]) == 4, "one test evaluation a run"
-    assert not list((out / STAGE / "checkpoints").glob("*.pt"))
+    assert sorted(logs[0]) == sorted(logs[1]) and len(logs[0]) == 4, "one opening a run"
+    assert not list((out / STAGE).glob("*.pt"))
 
 
 def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, tmp_path):

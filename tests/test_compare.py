@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fer_helpers import metrics as scores
 from fer_helpers import paths, results
 from fer_helpers.publishing import compare
+from fer_helpers.statistics import Difference, paired_difference
 from fer_helpers.workbook import cli
 
 NAMES = np.array([f"face_{k:03}" for k in range(400)])
@@ -48,11 +48,13 @@ def test_what_differs_is_named_and_scores_are_paired(tmp_path, capsys):
     one = comparison["scores"]["03_baseline_cnn"]
     assert one["settings"] == ["epochs: 3 -> 5"]
     before, after = np.arange(200) < 120, np.arange(200) < 140
-    expected = scores.paired_difference(after, before) | {"verdict": "B better", "n": 200, "a": 0.6, "b": 0.7}
-    assert one["parts"] == {"val": expected, "test": expected} and expected["p"] == 2 * 0.5**20
+    val = one["parts"]["val"]
+    assert one["parts"] == {"val": val, "test": val} and (val["n"], val["a"], val["b"]) == (200, 0.6, 0.7)
+    assert Difference.read(val) == paired_difference(after, before) and val["p"] == 2 * 0.5**20
+    assert val["verdict"] == "higher"
     assert (comparison["only_in_a"], comparison["only_in_b"]) == ([], ["05_grad_cam"])
     printed = capsys.readouterr().out
-    assert "val  60.0% -> 70.0%  +10.0 points (+6.0 to +14.5), p 1.9e-06, B better" in printed
+    assert "val  60.0% -> 70.0%  +10.0 points (6.0 to 14.5), p 1.9e-06" in printed
     assert "data: the same" in printed and "only in B: 05_grad_cam" in printed
 
 
@@ -60,7 +62,7 @@ def test_a_folder_with_itself_differs_in_nothing(tmp_path, capsys):
     a = folder(tmp_path / "a", 120)
     compare.folders(str(a), str(a), tmp_path / "c.json")
     printed = capsys.readouterr().out
-    assert printed.count(": the same") == 4 and "+0.0 points (+0.0 to +0.0), p 1, inconclusive" in printed
+    assert printed.count(": the same") == 4 and "+0.0 points (0.0 to 0.0), inconclusive, p 1" in printed
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def bare(tmp_path, monkeypatch):
 
 @pytest.fixture
 def processes(bare, monkeypatch):
-    """What would have been run; `venv` makes an empty interpreter, pip does nothing or, if told so, fails."""
+    """What would have been run; `venv` makes an empty interpreter, pip nothing; what is in `failing` fails."""
     ran = []
 
     def pretend(command, **_):
@@ -50,9 +50,9 @@ def processes(bare, monkeypatch):
 
 def installs(ran):
     """The arguments of the pip installations, and venv for each environment made; the list is emptied."""
-    told = ["venv" if words[0] == "venv" else " ".join(words[4:]) for words in ran if "--version" not in words]
+    installed = ["venv" if words[0] == "venv" else " ".join(words[4:]) for words in ran if "--version" not in words]
     ran.clear()
-    return told
+    return installed
 
 
 PROJECT_ITSELF = "--editable .[lab,dev]"
@@ -64,8 +64,8 @@ def test_a_first_call_installs_once_and_says_how_much_before(bare, processes, mo
     assert environment.ensure(root=bare) == environment.python_in(bare / ".venv")
     assert ran[-1][1:4] == ["install", "--quiet", "--disable-pip-version-check"]
     assert installs(ran) == ["venv", PROJECT_ITSELF]
-    said = capsys.readouterr().out
-    assert "6 GB" in said and f"make run-all TORCH_INDEX={environment.CPU_WHEELS}" in said
+    output = capsys.readouterr().out
+    assert "6 GB" in output and f"make run-all TORCH_INDEX={environment.CPU_WHEELS}" in output
     environment.ensure(root=bare)
     assert ran == [] and capsys.readouterr().out == ""
 
@@ -174,18 +174,13 @@ def active(monkeypatch, bare, kind, name="fer-workbook"):
         monkeypatch.setenv("CONDA_DEFAULT_ENV", name)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "place"),
-    [
-        ("system", "", "system"),
-        ("own", "", "own"),
-        ("venv", "", "venv"),
-        ("conda", "fer-workbook", "conda"),
-        ("conda", "base", "system"),
-        ("conda of another python", "fer-workbook", "system"),
-    ],
-)
-def test_where_the_interpreter_lives(bare, monkeypatch, kind, name, place):
+PLACES = {("conda", "base"): "system", ("conda of another python", "fer-workbook"): "system"}
+PLACES |= {(kind, "fer-workbook"): kind for kind in ("system", "own", "venv", "conda")}
+
+
+@pytest.mark.parametrize(("kind", "name"), PLACES)
+def test_where_the_interpreter_lives(bare, monkeypatch, kind, name):
+    place = PLACES[kind, name]
     active(monkeypatch, bare, kind, name)
     assert environment.place(bare) == place
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
@@ -270,10 +265,13 @@ OPENED_FIRST = (
 @pytest.mark.parametrize("name", OPENED_FIRST)
 def test_an_old_python_gets_as_far_as_the_sentence(name, monkeypatch, capsys):
     tree = ast.parse((ROOT / "fer_helpers" / f"{name}.py").read_text(), feature_version=(3, 8))
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module.split(".")[0] for node in imports if isinstance(node, ast.ImportFrom)}
-    assert names <= {"fer_helpers"} | set(sys.stdlib_module_names) - {"tomllib"}
+    modules = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert {each.split(".")[0] for each in modules} <= {"fer_helpers", *sys.stdlib_module_names} - {"tomllib"}
+    inside = {
+        each.removeprefix("fer_helpers.").replace(".", "/") for each in modules if each.startswith("fer_helpers.")
+    }
+    assert inside <= {*OPENED_FIRST, "workbook"}, "what it opens is looked at here too"
     monkeypatch.setattr(sys, "version_info", (3, 9, 6))
     assert cli.main(["setup"]) == 2
     assert "This is Python 3.9.6" in capsys.readouterr().err
@@ -313,8 +311,8 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
 )
 def test_a_slip_of_the_hand_is_one_sentence(words, sentence, capsys):
     assert cli.main(words) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith(sentence) and said.err.count("\n") == 1 and said.out == ""
+    output = capsys.readouterr()
+    assert output.err.startswith(sentence) and output.err.count("\n") == 1 and output.out == ""
 
 
 @pytest.mark.parametrize(
@@ -361,13 +359,8 @@ def test_what_helpers_raise_for_the_user_is_a_sentence_and_a_mistake_of_ours_is_
 
 def test_clean_keeps_the_reference_and_the_environment(tmp_path, capsys):
     kept = ["outputs/reference/a.json", "outputs/.gitkeep", "outputs/README.md", ".venv/x", "data/train.zip"]
-    gone = [
-        "outputs/03_baseline_cnn/m.json",
-        "outputs/.previous/a",
-        "outputs/log.csv",
-        ".cache/c",
-        "tests/__pycache__/t",
-    ]
+    gone = [*(f"outputs/{name}" for name in ("03_baseline_cnn/m.json", ".previous/a", "log.csv")), ".cache/c"]
+    gone += [".import_linter_cache/c", "fer_helpers/data/__pycache__/t"]
     for name in [*kept, *gone]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"0" * 300_000)

@@ -107,12 +107,12 @@ def test_the_kept_headlines_are_the_numbers_of_their_files():
     leaked, faces = kept["02"]["with_copy_in_training"]["test"], kept["02"]["data"]["counts"]["test"]
     assert headline["02"]["value"] == f"{leaked / faces:.1%}"
     price = kept["06"]["price"]["plain"]["test_price"]
-    assert headline["06"]["value"] == f"{100 * price['mean']:+.1f} points"
-    assert headline["06"]["interval"] == "95 % interval {:+.1f} to {:+.1f}".format(*(100 * x for x in price["ci95"]))
+    assert headline["06"]["value"] == f"{100 * price['value']:+.1f} points"
+    assert headline["06"]["interval"] == "95 % interval {:.1f} to {:.1f}".format(*(100 * x for x in price["ci95"]))
     claims = kept["05"]["claims"][kept["05"]["model"]].values()
     assert headline["05"]["value"] == f"{sum(each['verdict'] == 'holds' for each in claims)} of {len(claims)}"
     pair = kept["09"]["pairs"][0]
-    assert headline["09"]["value"] == f"{100 * pair['difference']:+.1f} points" and pair["a"] in headline["09"]["of"]
+    assert headline["09"]["value"] == f"{100 * pair['value']:+.1f} points" and pair["a"] in headline["09"]["of"]
 
 
 def test_a_demonstration_is_unmistakable_and_nothing_else_is_called_one(outputs):

@@ -43,6 +43,7 @@ def row(tmp_path):
     made = replace(made, fixed={"data": "synthetic", "budget": "smoke", "out_root": str(made.out_root)})
     made.notebooks.mkdir()
     made.helpers.mkdir()
+    (made.helpers / "__init__.py").touch()
     (made.helpers / "tool.py").write_text("from . import deep\n\n\ndef use():\n    return deep.number\n")
     (made.helpers / "deep.py").write_text("number = 1\n")
     notebook(made, "01_first", FIRST)
@@ -79,7 +80,7 @@ def test_the_row_runs_in_order_then_has_nothing_to_do(row, capsys):
     pipeline.walk(row)
     said = capsys.readouterr().out
     assert re.search(
-        r"\[1/2\] 01_first \(next: 02_second\)\n {6}counting 0\n {6}done in 0:\d\d\n\[2/2\] 02_second\n", said
+        r"\[1/2\] 01_first \(next: 02_second\)\n {6}counting 0\n {6}done in about \d+ s\n\[2/2\] 02_second\n", said
     )
     assert (row.out_root / "02_second/sum.txt").read_text() == "71"
     executed = nbformat.read(row.out_root / "01_first/01_first.ipynb", as_version=4)
@@ -120,13 +121,54 @@ def test_what_is_downstream_runs_only_if_what_it_reads_changed(row, counted):
     assert again(replace(row, asked={"seed": "3", "count": "8"}), counted) == ["01_first", "02_second"]
 
 
-def test_a_helper_counts_by_what_it_does(row, counted, capsys):
+def test_a_helper_counts_by_its_content(row, counted, capsys):
     again(row, counted)
-    (row.helpers / "deep.py").write_text("# said better\nnumber   =   1\n")
+    (row.helpers / "other.py").write_text("number = 1\n")
+    (row.helpers / "deep.py").write_bytes(b"number = 1\r\n")  # as another system checks it out
     assert again(row, counted) == []
     (row.helpers / "deep.py").write_text("number = 2\n")
     assert again(row, counted) == ["01_first"]  # through tool.py; 02_second uses neither
     assert "01_first runs again: helper deep.py changed" in capsys.readouterr().out
+
+
+def test_a_module_two_folders_deep_counts_and_what_starts_notebooks_does_not(row, counted):
+    files = {
+        "deep.py": "from .a import b\n",
+        "a/__init__.py": "from . import beside\n",
+        "a/beside.py": "",
+        "a/b/__init__.py": "",
+        "a/b/c.py": "from ..other import d as number\nfrom toolbox import publishing, workbook, run\n",
+        "a/other/__init__.py": "",
+        "a/other/d.py": "",
+        **dict.fromkeys(("publishing/__init__.py", "workbook/__init__.py", "run.py", "a/b/unused.py"), ""),
+    }
+    for name, content in files.items():
+        (row.helpers / name).parent.mkdir(parents=True, exist_ok=True)
+        (row.helpers / name).write_text(content)
+    notebook(row, "01_first", IMPORT, "def later():\n    import toolbox.a.b.c\n", "%matplotlib inline")
+    again(row, counted)
+    facts = paths.read_json(row.out_root / "01_first/receipt.json")["facts"]
+    counting = ["__init__", "a/__init__", "a/b/__init__", "a/b/c", "a/beside", "a/other/__init__", "a/other/d"]
+    counting += ["deep", "tool"]
+    assert [name for name in facts if name.startswith("helper ")] == [f"helper {name}.py" for name in counting]
+    for name in files:
+        (row.helpers / name).write_text(f"{files[name]}# changed\n")
+        stem = name.removesuffix(".py")
+        assert again(row, counted, "01") == (["01_first"] if stem in counting else []), name
+
+
+def test_prose_and_results_of_a_cell_cost_no_run(row, counted):
+    again(row, counted)
+    path = row.notebooks / "01_first.ipynb"
+    book = nbformat.read(path, as_version=4)
+    book.cells[2].source = "## Said better"
+    book.cells.insert(0, nbformat.v4.new_markdown_cell("A word before"))
+    book.cells[-1].outputs = [nbformat.v4.new_output("stream", text="counting 0")]
+    nbformat.write(book, path)
+    assert again(row, counted) == []
+    book.cells[-1].source += "  # another comment"
+    nbformat.write(book, path)
+    assert again(row, counted) == ["01_first"]
 
 
 def test_what_lies_where_a_parameter_points_counts(row, counted, tmp_path, capsys):
@@ -294,7 +336,7 @@ sys.exit(cli.main([]))
 
 @pytest.mark.chain
 def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path):
-    wait = 'import os, time\n(out / "m").mkdir()\n(out / "m/checkpoint.pt").write_text("7")\n'
+    wait = 'import os, time\n(out / "checkpoints").mkdir()\n(out / "checkpoints/m.pt").write_text("7")\n'
     notebook(row, "01_first", wait + '(out / "half.txt").write_text("")\nprint(os.getpid())\ntime.sleep(600)')
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     child = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -309,8 +351,8 @@ def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path)
         os.kill(kernel, 0)
     assert again(row, counted, "01") == ["01_first"]
     left = sorted(path.name for path in (row.out_root / "01_first").rglob("*.*"))
-    assert left == ["01_first.ipynb", "checkpoint.pt", "count.txt", "receipt.json"]
-    (row.out_root / "01_first/m/checkpoint.pt").unlink()  # not a result
+    assert left == ["01_first.ipynb", "count.txt", "m.pt", "receipt.json"]
+    (row.out_root / "01_first/checkpoints/m.pt").unlink()  # not a result
     assert again(row, counted, "01") == []
 
 
@@ -323,15 +365,30 @@ def test_results_made_by_hand_are_set_aside_not_deleted(row, counted):
     assert (row.out_root / ".previous" / "01_first" / "model.txt").read_text() == "hours of work"
 
 
-def test_checkpoints_stay_when_results_are_replaced(row, counted):
+def test_checkpoints_stay_when_results_are_replaced(row, counted, monkeypatch):
     again(row, counted)
-    (row.out_root / "01_first/m").mkdir()
-    (row.out_root / "01_first/m/checkpoint.pt").write_text("old")
-    (row.out_root / "01_first/m/other.txt").write_text("not a checkpoint")
+    kept, other = row.out_root / "01_first/checkpoints/m/a.pt", row.out_root / "01_first/m/checkpoint.pt"
+    for path in (kept, other):
+        path.parent.mkdir(parents=True)
+        path.write_text("old")
     assert again(row, counted) == [], "neither of them is a result that the receipt knows"
-    assert again(replace(row, asked={"seed": "1"}), counted)[0] == "01_first"
-    assert (row.out_root / "01_first/m/checkpoint.pt").read_text() == "old"
-    assert not (row.out_root / "01_first/m/other.txt").exists()
+    changed = replace(row, asked={"seed": "1"})
+    assert again(changed, counted)[0] == "01_first"
+    assert kept.read_text() == "old" and not other.exists()
+
+    def stop(path, folder, *rest):
+        (folder / "running.ipynb").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.walk(row, "01")
+    (row.out_root / "01_first/running.ipynb").unlink()  # stopped before it was there
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.walk(row, "01")
+    assert kept.read_text() == "old"
+    assert again(changed, counted) == [], "what was set aside is asked for again, and is taken back"
+    assert kept.read_text() == "old"
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,26 @@ def test_what_was_not_trained_here_is_taken_from_the_reference_if_the_faces_are_
     assert leaderboard.study("06_price_of_leakage", data, tmp_path / "own")["price"] == 4
 
 
+def data_cards(content):
+    """Every `data` of a kept file, however deep: what a result was made from."""
+    if isinstance(content, list):
+        return [card for each in content for card in data_cards(each)]
+    if not isinstance(content, dict):
+        return []
+    own = [content["data"]] if isinstance(content.get("data"), dict) else []
+    return own + [card for each in content.values() for card in data_cards(each)]
+
+
+def test_all_that_is_kept_was_made_from_the_same_faces_and_stands_in_the_leaderboard(tmp_path):
+    files = {path: paths.read_json(path) for path in sorted(paths.REFERENCE.rglob("*.json"))}
+    weights = [models.load(path).card for path in sorted(paths.REFERENCE.rglob("*.safetensors"))]
+    kept = [card for card in data_cards([*files.values(), *weights]) if card["kind"] == "fer2013"]
+    assert len(kept) > 30 and len({card["key"] for card in kept}) == 1
+    scored = {path.parent for path, content in files.items() if "epochs_seen" in content and content["test"]}
+    fitting, left_out = leaderboard.all_metrics(tmp_path)
+    assert {each["folder"] for each in fitting} == scored and len(scored) == 9 and not left_out
+
+
 def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(kept):
     root, folder = kept
     probs = np.full((60, 7), 0.1, np.float32)

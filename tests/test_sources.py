@@ -5,19 +5,23 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fer_helpers import paths
+from fer_helpers.data import cache, layouts, sources, synthetic
 from fer_helpers.data import kaggle as kaggle_room
-from fer_helpers.data import layouts, sources, synthetic
+from fer_helpers.data import keys as data_keys
 from fer_helpers.faces import EMOTIONS, SPLITS, pixel_sha256
 
 SAID = {"train": ["Training"] * 6, "test": ["PublicTest", "PrivateTest"] * 2}
@@ -404,13 +408,12 @@ def test_fer_data_comes_before_the_data_folder(tmp_path, workbook, monkeypatch):
     assert sources.find("synthetic").layout == "synthetic"
 
 
-def test_drawn_faces_have_a_card_and_a_key_for_each_budget():
+def test_synthetic_faces_have_a_card_and_a_key():
     small, lines = load("synthetic", budget="smoke")
     assert len(small) == 700 and small.is_synthetic and lines[0].startswith("synthetic faces (data=synthetic): ")
     assert {"why", "key", "counts", "planted", "problems", "official_split"} <= set(small.source)
     assert sum(map(sum, small.source["counts"].values())) == 700
-    found = sources.find("synthetic")
-    assert sources.content_key(found, "smoke") == small.source["key"] != sources.content_key(found)
+    assert load("synthetic", budget="smoke")[0].source["key"] == small.source["key"]
 
 
 # Cache
@@ -426,21 +429,83 @@ def test_second_reading_comes_from_the_cache(tmp_path, workbook, monkeypatch):
     assert again[1:] == lines[1:] and second.source == {**first.source, **renamed}
     assert (first.images == second.images).all() and (first.labels == second.labels).all()
     assert (first.names == second.names).all() and (first.split == second.split).all()
-    assert [file.name for file in (workbook / ".cache").iterdir()] == [f"faces-{first.source['key']}.npz"]
+    assert len(list((workbook / ".cache").iterdir())) == 1
+    monkeypatch.setattr(cache, "READER", 0)
+    with pytest.raises(TypeError):  # another reader's cache isn't used
+        load(moved)
 
 
-def test_key_follows_the_content(tmp_path):
-    def key(path):
-        return sources.content_key(sources.find(path))
+def test_a_cache_is_named_by_what_its_source_looks_like(tmp_path):
+    def names():
+        where = ((folder, "folder"), (table, "csv"), (archive, "zip"))
+        return [cache.fingerprint(path, layout) for path, layout in where]
 
     folder, table = folder_of(tree(), tmp_path / "mine"), csv_of(tmp_path / "a.csv")
     archive = zip_of(tree(), tmp_path / "a.zip")
-    before = [key(path) for path in (folder, table, archive)]
-    assert before == [key(path) for path in (folder, table, archive)] and len(set(before)) == 3
+    before = names()
+    assert before == names() and len(set(before)) == 3
     os.utime(folder / "train/sad/Training_0.jpg", ns=(1, 1))
     csv_of(table, ["6,1,Training"])
     zip_of({**tree(), "train/sad/Training_0.jpg": b"x"}, archive)
-    assert not set(before) & {key(path) for path in (folder, table, archive)}
+    assert not set(before) & set(names())
+
+
+def test_the_same_faces_have_the_same_keys_however_they_come(tmp_path):
+    """As a zip, a folder, out of the cache, and but for the names as a CSV in another order."""
+    rows = ["emotion,pixels,Usage"]
+    for name, content in reversed(tree().items()):
+        pixels = " ".join(map(str, np.asarray(Image.open(io.BytesIO(content))).ravel()))
+        rows.append(f"{CSV_LABELS[name.split('/')[1]]},{pixels},{name.split('/')[2].split('_')[0]}")
+    (tmp_path / "fer2013.csv").write_text("\n".join(rows))
+    archive, folder = zip_of(tree(), tmp_path / "a.zip"), folder_of(tree(), tmp_path / "mine")
+    *same, table = (load(path)[0].source for path in (archive, archive, folder, tmp_path / "fer2013.csv"))
+    assert len({source["key"] for source in same}) == 1 and table["key"] != same[0]["key"]
+    assert len({source["pixels"] for source in (*same, table)}) == 1
+    faces = [f"{number}" for number in range(3)]
+    keys_of = [data_keys.of(faces, labels, splits, names) for labels, splits, names in KEYED]
+    assert [len({each[kind] for each in keys_of}) for kind in ("key", "pixels")] == [4, 2]
+
+
+KEYED = [
+    ((0, 1, 2), ("train", "val", "test"), ("a", "b", "c")),
+    ((1, 0, 2), ("train", "val", "test"), ("a", "b", "c")),
+    ((0, 1, 2), ("val", "train", "test"), ("a", "b", "c")),
+    ((0, 1, 2), ("train", "val", "test"), ("a", "b", "ç")),
+]
+# READER -> key of a folder with odd files: whoever changes what is read from it raises READER and states the new key
+READ = {1: "8e1c8490d2a42042"}
+
+
+def test_the_reader_is_raised_when_the_same_files_are_read_otherwise(tmp_path):
+    odd = {f"train/happy/Training_{name}.png": content for name, (content, _, _) in ODD_IMAGES.items()}
+    odd["train/happy/Training_photo.png"] = encoded(NOISE)  # decoders of JPEG differ
+    people, _ = load(folder_of({**tree(), **odd}, tmp_path / "mine"))
+    assert people.source["key"] == READ[cache.READER]
+
+
+PYTHONS = sorted(
+    path
+    for path in Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/*/bin/python")
+    if tuple(map(int, path.parents[1].name.split(".")[:2])) >= (3, 11)
+)
+COMPUTE = """
+import sys, types, hashlib, random
+try:
+    import numpy
+except ImportError:
+    sys.modules["numpy"] = types.ModuleType("numpy")  # the keys of a data set need none
+from fer_helpers.data import keys
+faces = [hashlib.sha256(bytes((7 * i + j) % 256 for j in range(2304))).hexdigest() for i in range(9)]
+names = ["train/sad/Training_%d.jpg" % i for i in range(8)] + ["train/sad/\u00fcber \u2713.jpg"]
+print(*keys.of(faces, [i % 7 for i in range(9)], ["train", "val", "test"] * 3, names).values())
+"""
+
+
+@pytest.mark.parametrize("python", PYTHONS or [Path(sys.executable)], ids=lambda path: path.parents[1].name)
+def test_keys_are_the_same_on_every_python(python):
+    environment = {"PYTHONPATH": str(Path(layouts.__file__).parents[2]), "PYTHONHASHSEED": "1"}
+    done = subprocess.run([python, "-c", COMPUTE], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["b2104958c6f62f15", "cccbc9c8c38356a9"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"x", lambda data: b""])
@@ -461,12 +526,13 @@ def test_cache_that_cannot_be_written_is_told(tmp_path, workbook):
 
 
 def test_only_the_newest_caches_are_kept(tmp_path, workbook):
-    keys = []
-    for number in range(sources.KEPT_CACHES + 1):
+    files = []
+    for number in range(cache.KEPT + 1):
         path = zip_of({**tree(), f"train/sad/Training_x{number}.jpg": b"x"}, tmp_path / f"{number}.zip")
-        keys.append(load(path)[0].source["key"])
-        os.utime(workbook / ".cache" / f"faces-{keys[-1]}.npz", ns=(number, number))
-    assert {file.name for file in (workbook / ".cache").iterdir()} == {f"faces-{key}.npz" for key in keys[1:]}
+        load(path)
+        files += set((workbook / ".cache").iterdir()) - set(files)
+        os.utime(files[-1], ns=(number, number))
+    assert set((workbook / ".cache").iterdir()) == set(files[1:])
 
 
 # Kaggle
@@ -523,7 +589,8 @@ def test_kaggle_that_refuses_is_told(kaggle, answer, said):
         sources.find("kaggle")
 
 
-def test_offline_auto_falls_through_to_drawn_faces(workbook):
+@pytest.mark.xdist_group("kaggle")  # nothing else may answer at its port
+def test_offline_auto_falls_through_to_synthetic_faces(workbook):
     (workbook / "data").mkdir()
     people, lines = load("auto", budget="smoke")
     assert people.is_synthetic
@@ -532,6 +599,7 @@ def test_offline_auto_falls_through_to_drawn_faces(workbook):
         sources.load("kaggle")
 
 
+@pytest.mark.xdist_group("kaggle")
 def test_kaggle_that_swallows_requests_does_not_hang(monkeypatch):
     monkeypatch.setattr(kaggle_room, "ANSWER_SECONDS", 3)
     with socket.create_server(("localhost", 7777)), pytest.raises(ConnectionError, match="doesn't answer"):

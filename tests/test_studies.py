@@ -10,7 +10,9 @@ import torch
 
 from fer_helpers import augment, paths, settings, training
 from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.statistics import Difference
 from fer_helpers.studies import cluster as clusters
+from fer_helpers.studies import kept
 from fer_helpers.studies import run as runs
 from fer_helpers.studies import study as studies
 
@@ -215,18 +217,19 @@ def test_a_condition_of_other_data_is_refused(people, fits, tmp_path):
 
 
 def test_better_takes_a_firm_gain_of_macro_f1_that_costs_no_accuracy():
-    def gain(macro_f1, shared, accuracy, mean=0.01):
+    above, below, open_ = (0.001, 0.02), (-0.02, -0.001), (-0.02, 0.02)
+
+    def gain(macro_f1, shared, accuracy, value=0.01):
         return {
-            "macro_f1": {"mean": mean, "verdict": macro_f1, "verdict_shared": shared},
-            "accuracy": {"mean": 0, "verdict": accuracy, "verdict_shared": "inconclusive"},
+            "macro_f1": Difference(value, macro_f1, "macro_f1", shared=shared),
+            "accuracy": Difference(0.0, accuracy, shared=open_),
         }
 
-    above, below, open_ = "above zero", "below zero", "inconclusive"
     gains = {
         "firm": gain(above, above, open_),
-        "firmer": gain(above, above, above, mean=0.02),
-        "by luck": gain(above, open_, open_, mean=0.03),
-        "dear": gain(above, above, below, mean=0.04),
+        "firmer": gain(above, above, above, value=0.02),
+        "by luck": gain(above, open_, open_, value=0.03),
+        "dear": gain(above, above, below, value=0.04),
         "worse": gain(below, below, open_),
     }
     assert studies.better(gains) == ["firmer", "firm"] and studies.better({}) == []
@@ -300,7 +303,7 @@ def test_a_run_that_the_repository_keeps_is_not_trained_again(people, fits, tmp_
     condition = replace(conditions(people)[1], weights=True)
     (trained,) = study([condition], tmp_path / "before", seeds=[0])
     spec = spec_of(condition, people, tmp_path / "clone")
-    runs.write(spec.published, trained | {"weights": {}})  # the repository keeps none
+    kept.write(spec.published, trained | {"weights": {}})  # the repository keeps none
     (read,) = study([condition], tmp_path / "clone", seeds=[0])
     assert fits == [(28, 0)] and (read["probs"] == trained["probs"]).all() and spec.file.exists()
     study([replace(condition, config=replace(CFG, peak_lr=0.01))], tmp_path / "clone", seeds=[0])

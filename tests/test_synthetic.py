@@ -65,7 +65,7 @@ def test_dealt_like_fer2013(count):
     for split in ("val", "test"):
         assert np.abs(drawn.part(split).counts() - drawn.counts() / 10).max() <= 0.5
     for name, split, label in zip(drawn.names, drawn.split, drawn.labels, strict=True):
-        assert name.startswith(f"{split}/{EMOTIONS[label]}/drawn_") and name.endswith(".png")
+        assert name.startswith(f"{split}/{EMOTIONS[label]}/synthetic_") and name.endswith(".png")
 
 
 def test_source_tells_what_was_drawn_and_is_json_ready(people):

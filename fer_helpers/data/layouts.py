@@ -6,7 +6,7 @@ What can't be used is left out and named; the reading stops only where nothing u
 import os
 import warnings
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
@@ -26,7 +26,7 @@ PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip") 
 DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
 LARGEST_ZIP = 10_000_000_000  # bytes of all that a zip holds, unpacked
-NAMED = 1000  # files that a problem names; of the others it tells the number
+LISTED = 1000  # files that a problem names; the others are counted
 
 
 class Entry(NamedTuple):
@@ -46,11 +46,11 @@ class Problems(defaultdict):
 
     def sentences(self) -> list[str]:
         """One for each kind: what, how many, and the first names."""
-        told = []
+        sentences = []
         for kind, names in self.items():
-            more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-            told.append(f"{kind} ({len(names):,}): {', '.join(names[:NAMED])}{more}." if names else f"{kind}.")
-        return told
+            more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+            sentences.append(f"{kind} ({len(names):,}): {', '.join(names[:LISTED])}{more}." if names else f"{kind}.")
+        return sentences
 
 
 def ignored(name: str) -> bool:
@@ -64,8 +64,8 @@ def rank(name: str) -> tuple:
     return (PREFERRED.index(file) if file in PREFERRED else len(PREFERRED)), name
 
 
-def told_split(name: str) -> str:
-    """The split that a file's own name tells, as Training_3908.jpg does; "" if none."""
+def split_in_name(name: str) -> str:
+    """The split that a file's own name states, as Training_3908.jpg does; "" if none."""
     return csv_files.USAGES.get(name.rsplit("/", 1)[-1].split("_")[0].lower(), "")
 
 
@@ -129,10 +129,10 @@ def _read_zip(path, problems):
             if inside := _below_prefix(entries):
                 return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")
             shown = [entry for entry in entries if not any(map(ignored, entry.name.split("/")))]
-            found = [entry for entry in shown if entry.name.lower().endswith(".csv")]
-            if not found:
+            tables = [entry for entry in shown if entry.name.lower().endswith(".csv")]
+            if not tables:
                 raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
-            table = min(found, key=lambda entry: rank(entry.name))
+            table = min(tables, key=lambda entry: rank(entry.name))
             with archive.open(table.place) as stream:
                 return csv_files.read(stream, f"{table.name} in {path.name}", problems, "zip of ")
     except zipfile.BadZipFile as error:
@@ -169,7 +169,7 @@ def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
 
 def _choose(entries, problems):
     """The files in emotion folders, sorted by name, and their labels."""
-    chosen, labels, taken, found = [], [], set(), {}
+    chosen, labels, unknown, files_in = [], [], set(), Counter()
     for entry in sorted(entries, key=lambda entry: entry.name):
         *folders, file = entry.name.split("/")
         emotion = folders[1].lower() if len(folders) > 1 else ""
@@ -180,29 +180,28 @@ def _choose(entries, problems):
             continue
         elif emotion and emotion not in EMOTIONS:
             close = "".join(f" (did you mean {match}?)" for match in get_close_matches(emotion, EMOTIONS, 1))
-            taken.add(f"{folders[0]}/{folders[1]}{close}")
+            unknown.add(f"{folders[0]}/{folders[1]}{close}")
         elif len(folders) != 2:
             problems["Files outside the emotion folders, not read"].append(entry.name)
         else:
-            found.setdefault((folders[0], emotion), 0)
+            files_in[folders[0], emotion] += bool(file)
             if file and chosen and chosen[-1].name == entry.name:
                 problems["Files of the same name, of which the first is read"].append(entry.name)
             elif file:
-                found[folders[0], emotion] += 1
                 chosen.append(entry)
                 labels.append(EMOTIONS.index(emotion))
-    _tell_folders(sorted(taken), found, problems)
+    _report_folders(sorted(unknown), files_in, problems)
     return chosen, labels
 
 
-def _tell_folders(unknown, found, problems):
+def _report_folders(unknown, files_in, problems):
     """Name the folders that aren't an emotion, and the emotions that have no folder or an empty one."""
     if unknown:
         problems["Folders that aren't an emotion, not read"] = unknown
-    for split in sorted({split for split, _ in found}):
+    for split in sorted({split for split, _ in files_in}):
         for emotion in EMOTIONS:
-            if not found.get((split, emotion)):
-                state = "empty" if (split, emotion) in found else "missing"
+            if not files_in[split, emotion]:
+                state = "empty" if (split, emotion) in files_in else "missing"
                 problems[f"Emotion folders that are {state}"].append(f"{split}/{emotion}")
 
 
@@ -211,19 +210,19 @@ def _official(names, folder, problems):
 
     The folder decides; where no folder is for validation, the names part test/ into PublicTest and PrivateTest.
     """
-    said = np.array([told_split(name) for name in names], dtype="<U5")
-    split, of_test = folder, (folder == "test") & np.isin(said, ("val", "test"))
+    stated = np.array([split_in_name(name) for name in names], dtype="<U5")
+    split, of_test = folder, (folder == "test") & np.isin(stated, ("val", "test"))
     if "val" not in folder and 2 * of_test.sum() > (folder == "test").sum():  # too few would be no validation split
-        split = np.where(of_test, said, folder)
-    unfit = names[said != split]
-    if len(unfit) and any(said):
+        split = np.where(of_test, stated, folder)
+    unfit = names[stated != split]
+    if len(unfit) and any(stated):
         kind = "Names that don't fit the official splits (Training_, PublicTest_, PrivateTest_); their folder decides"
         problems[kind] = unfit.tolist()
     return split, not len(unfit)
 
 
 def _cut_validation(people, name, problems):
-    """A fifth of the training faces as validation: every emotion in proportion, exact and near copies on one side."""
+    """A fifth of the training faces as validation: emotions in proportion, exact and near-duplicates on one side."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     train = np.flatnonzero(people.split == "train")
@@ -237,5 +236,5 @@ def _cut_validation(people, name, problems):
     split = people.split.copy()
     split[train[chosen]] = "val"
     kind = f"No validation split was there: {len(chosen):,} of {len(train):,} training faces became one"
-    problems[f"{kind}, drawn in proportion to the emotions and with exact and near copies on one side"] = []
+    problems[f"{kind}, in proportion to the emotions and with exact and near-duplicates on one side"] = []
     return replace(people, split=split, source={**people.source, "official_split": False})

@@ -1,4 +1,4 @@
-"""The embedded default: synthetic faces with individual looks, with copies, blanks and conflicts of known truth.
+"""The embedded default: synthetic faces with individual looks, among them known duplicates, blanks and conflicts.
 
 Lengths are in half heights of a face (about 24 pixels), x to the right, y down, (0, 0) between eyes and mouth; tones
 from 0 black to 255 white. In a chunk of C faces what a pixel has is (C, 48, 48), what a face has once is (C, 1, 1).
@@ -13,7 +13,7 @@ from PIL import Image
 from fer_helpers.faces import EMOTIONS, SIDE, SPLITS, Faces
 
 TRAINING = (3995, 436, 4097, 7215, 4965, 4830, 3171)  # FER-2013's Training images, order of EMOTIONS
-CHUNK = 64  # faces drawn at once: their arrays stay in the processor's cache
+CHUNK = 64  # faces made at once: their arrays stay in the processor's cache
 FAINTEST, CLARITY = 0.25, (1.6, 1.2)  # how clearly an emotion shows: least, and the beta distribution above it
 
 # What an emotion moves away from rest, and how far faces differ at rest
@@ -49,7 +49,6 @@ class _Chunk:
         moved += rng.normal(0, JITTER, moved.shape)
         for part, column in zip(PARTS, moved.astype(np.float32).T, strict=True):
             setattr(self, part, column[:, None, None])
-
         at = ((np.arange(SIDE) - (SIDE - 1) / 2) / (SIDE / 2)).astype(np.float32)
         across, down = at - self.between(-0.12, 0.12), at[:, None] - self.between(-0.1, 0.1)
         angle, scale = self.between(-0.22, 0.22), self.between(0.92, 1.2)
@@ -97,7 +96,6 @@ def _head(face):
     face.hair, face.hairy = face.between(10, 225) + face.between(8, 40) * face.texture(16), 1 - face.some(0.08)
     volume = _ellipse(face.x, face.y + 0.12, face.between(0.72, 1.05), face.between(0.95, 1.2))
     _paint(canvas, _inside(np.maximum(volume, face.y - face.between(-0.5, 1.4))) * face.hairy, face.hair)
-
     face.head = _ellipse(face.x, face.y - 0.04, face.between(0.66, 0.8), face.between(0.92, 1.04))
     face.skin, face.light = face.between(80, 215), face.between(-0.6, 0.6)
     shade = 1 + face.light * face.x + face.between(-0.25, 0.15) * face.y - face.between(0, 0.25) * face.x**2
@@ -119,7 +117,6 @@ def _eyes(face, canvas):
     iris = np.sqrt((near - gaze) ** 2 + (y + 0.01) ** 2) - face.between(0.07, 0.09)
     _paint(canvas, _inside(np.maximum(iris, lids)), face.between(10, 70))
     _paint(canvas, _inside(np.maximum(np.abs(lids) - 0.02, y)), 0.35 * face.skin)  # lashes
-
     along = (face.side - 0.13) / 0.45  # 0 at the nose, 1 at the temple
     rise = face.brow_in * (1 - along) + face.brow_out * along + face.between(0.08, 0.4) * along * (1 - along)
     thick = face.between(0.025, 0.06) * (1.2 - 0.6 * along)
@@ -171,7 +168,7 @@ def _in_front(face, canvas):
 
 
 def _faces(rng, labels):
-    """(C,) labels -> (C, 48, 48) uint8, a drawn face each, with patchy light, exposure, blur and noise."""
+    """(C,) labels -> (C, 48, 48) uint8, a synthetic face each, with patchy light, exposure, blur and noise."""
     face = _Chunk(rng, labels)
     canvas = _head(face)
     for layer in (_eyes, _nose, _mouth, _in_front):
@@ -198,8 +195,8 @@ def _deal(rng, count):
     return np.repeat(np.arange(len(EMOTIONS)), each)[order], np.array(SPLITS)[part[order]]
 
 
-def _copied(rng, image, kind):
-    """The image (48, 48) uint8 as a copy of this kind shows it."""
+def _duplicate(rng, image, kind):
+    """The image (48, 48) uint8 as a duplicate of this kind shows it."""
     if kind == "jpeg":
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=int(rng.integers(40, 81)))
@@ -222,20 +219,20 @@ def _plant(rng, images, labels, split, names):
     train, free, planted = split == "train", np.ones(len(labels), bool), []
     for kind, (share, splits) in PLANTS.items():
         for turn in range(max(2 if len(labels) >= 700 else 1, round(share * len(labels)))):
-            spare = np.bincount(labels[free & train], minlength=len(EMOTIONS)) > 1  # an original and its copy
+            spare = np.bincount(labels[free & train], minlength=len(EMOTIONS)) > 1  # an original and its duplicate
             original = rng.choice(np.flatnonzero(free & (split == splits[turn % len(splits)]) & spare[labels]))
             free[original] = kind == "blank"  # a blank has no original
             fits = (labels == labels[original]) != (kind == "conflict")
             place = rng.choice(np.flatnonzero(free & train & fits))
             free[place] = False
             # 37 has no divisor in common with 256: the blanks' greys differ
-            images[place] = 37 * turn % 256 if kind == "blank" else _copied(rng, images[original], kind)
+            images[place] = 37 * turn % 256 if kind == "blank" else _duplicate(rng, images[original], kind)
             planted.append({"name": names[place], "twin": "" if kind == "blank" else names[original], "kind": kind})
     return planted
 
 
 def draw(count: int = 4000, seed: int = 0) -> Faces:
-    """`count` (100 or more) synthetic faces in FER-2013's shares of emotions and splits; same seed, same bytes.
+    """`count` (at least 100) synthetic faces in FER-2013's shares of emotions and splits; the same for the same seed.
 
     source["planted"]: what was hidden among the training images, a dict each: `name`, `twin` (the original's name,
     "" for a blank), `kind`: exact, exact_val, exact_test, jpeg, brightness, shift, mirrored, conflict or blank.
@@ -245,7 +242,7 @@ def draw(count: int = 4000, seed: int = 0) -> Faces:
     rng = np.random.default_rng(seed)
     labels, split = _deal(rng, count)
     images = np.concatenate([_faces(rng, labels[at : at + CHUNK]) for at in range(0, count, CHUNK)])
-    names = [f"{split[row]}/{EMOTIONS[labels[row]]}/drawn_{row:05d}.png" for row in range(count)]
+    names = [f"{split[row]}/{EMOTIONS[labels[row]]}/synthetic_{row:05d}.png" for row in range(count)]
     source = {"name": "synthetic faces", "title": "synthetic faces", "kind": "synthetic", "count": count, "seed": seed}
     source["planted"] = _plant(rng, images, labels, split, names)
     return Faces(torch.from_numpy(images), torch.from_numpy(labels), split, np.array(names), source)

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_helpers import metrics, models
+from fer_helpers import models, statistics
 from fer_helpers.explain.grad_cam import enlarged
 from fer_helpers.faces import SIDE
+from fer_helpers.statistics import Difference
 
 # Rows and columns of faces framed as FER-2013 frames them, read off the mean face of Training before any map was seen
 BOXES = {
@@ -24,7 +25,6 @@ BOXES = {
 }
 REGIONS = (*BOXES, "surround")
 MOVES = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))  # pixels down and right: as drawn first, then a little elsewhere
-UNDECIDED = "inconclusive"
 
 
 def regions(down: int = 0, right: int = 0) -> np.ndarray:
@@ -133,20 +133,17 @@ def partners(answers: np.ndarray) -> np.ndarray:
     return found
 
 
-def mean_of(values: np.ndarray, together: np.ndarray, among: int = 1) -> dict:
-    """Mean over faces with its 95 % interval and verdicts, as metrics.pigeonhole_mean gives them.
+def mean_of(values: np.ndarray, together: np.ndarray, among: int = 1, of: str = "density") -> Difference | None:
+    """Mean over faces against 0, by statistics.pigeonhole_mean; None where no face has a value.
 
     values: (N,), or (S, N) where several draws of a control are compared; faces with a nan are left out. together:
-    (N,) copies that are drawn as one. Where no face has a value there is no mean, and nothing is decided.
+    (N,) duplicates that are drawn as one.
     """
     values = np.atleast_2d(values)
-    there = ~np.isnan(values).any(axis=0)
-    if not there.any():
-        return {"mean": None, "ci95": [None, None], "each": [None]} | dict.fromkeys(
-            ("verdict", "verdict_shared"), UNDECIDED
-        )
-    every = np.ones(there.sum(), bool)
-    return metrics.pigeonhole_mean(values[:, there], every, together=together[there], among=among)
+    valid = ~np.isnan(values).any(axis=0)
+    if not valid.any():
+        return None
+    return statistics.pigeonhole_mean(values[:, valid], 0, together=together[valid], among=among, of=of)
 
 
 def leads(learnt: np.ndarray, fresh: np.ndarray, centre: np.ndarray, region: str) -> dict[str, np.ndarray]:
@@ -182,7 +179,7 @@ def claim(learnt: np.ndarray, fresh: np.ndarray, region: str, together: np.ndarr
     """What becomes of the claim that maps look at a region, or at the `whole face`; regions moved as in MOVES.
 
     learnt: (N, 48, 48) maps of the trained network; fresh: (S, N, 48, 48), of networks with random weights.
-    together: (N,) copies that are drawn as one. returns: see verdict.
+    together: (N,) duplicates that are drawn as one. returns: see verdict.
     """
     placements = []
     for move in MOVES:
@@ -198,16 +195,12 @@ def verdict(placements: list[dict[str, np.ndarray]], together: np.ndarray) -> di
 
     placements: condition -> values, see leads, the regions unmoved first. A claim doesn't hold if there a condition is
     below zero by the interval that shares its error among them; controls, with a *, only keep it from holding.
-    returns: verdict (holds, doesn't, inconclusive), unmet (the conditions that keep it from holding) and found (the
-    intervals at the first placement).
+    returns: verdict (holds, doesn't, inconclusive), unmet (the conditions that keep it from holding) and found (each
+    condition's Difference at the first placement, None where no face has a map).
     """
     firm = sum("*" not in name for name in placements[0])
-    told = [{name: mean_of(each, together, firm) for name, each in found.items()} for found in placements]
-    below = [
-        name
-        for name, each in told[0].items()
-        if "*" not in name and each.get("verdict_shared", each["verdict"]) == "below zero"
-    ]
-    short = sorted({name for found in told for name, each in found.items() if each["verdict"] != "above zero"})
-    how = "doesn't" if below else UNDECIDED if short else "holds"
-    return {"verdict": how, "unmet": [name.rstrip("*") for name in below or short], "found": told[0]}
+    tested = [{name: mean_of(each, together, firm) for name, each in values.items()} for values in placements]
+    below = [name for name, each in tested[0].items() if "*" not in name and each and each.verdict_shared == "lower"]
+    short = {name for means in tested for name, each in means.items() if each is None or each.verdict != "higher"}
+    outcome = "doesn't" if below else "inconclusive" if short else "holds"
+    return {"verdict": outcome, "unmet": [name.rstrip("*") for name in below or sorted(short)], "found": tested[0]}

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from fer_helpers import metrics
+from fer_helpers import statistics
 from fer_helpers.faces import SIDE, Faces
 from fer_helpers.photos import album, detection
 from fer_helpers.photos.detection import Box
@@ -65,8 +65,8 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
 
     returns: `cases`, one a size and turn: found (share), false_alarms (a scene), and of the faces found the accuracy of
     the bare image, of the true frame in the scene, and of the found one, with its difference to the bare image
-    (`metrics.paired_difference`). `widths`: accuracy of the upright ones by how wide they are cut. `frame_in_windows`:
-    median of the true frame's side, in sides of the cascade's window.
+    (a card of `statistics.Difference`). `widths`: accuracy of the upright ones by how wide they are cut.
+    `frame_in_windows`: median of the true frame's side, in sides of the cascade's window.
     """
     rng = np.random.default_rng(seed)
     chosen = val.select(rng.permutation(len(val))[:count])
@@ -120,4 +120,4 @@ def _compared(model, found: list, bare: np.ndarray) -> dict:
     ours = _right(model, [(picture, box) for picture, _, box, _ in found], labels)
     shares = {"bare": bare, "true_frame": true, "found_frame": ours}
     told = {f"{name}_accuracy": round(float(right.mean()), 4) for name, right in shares.items()}
-    return told | {"against_bare": metrics.paired_difference(ours, bare)}
+    return told | {"against_bare": statistics.paired_difference(ours, bare).card()}

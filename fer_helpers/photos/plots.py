@@ -6,6 +6,7 @@ from matplotlib.patches import Rectangle
 
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.plots import BLUE, COLOURS, ORANGE, draw_points, styled
+from fer_helpers.statistics import Difference
 
 MOST = 4  # faces of one picture that get bars and a map; the others have their square and their line in the CSV
 
@@ -69,9 +70,8 @@ def found(cases: list):
     left.set(xlabel="found (%)", xlim=(0, 110))
     rows = []
     for name, case in zip(named, cases, strict=True):
-        low, high = case["against_bare"]["ci95"] if case["found"] else (0, 0)
-        gain = case["against_bare"]["difference"] if case["found"] else 0
-        rows.append((name, {"found frame less bare face": tuple(100 * value for value in (gain, low, high))}))
+        gain = Difference.read(case["against_bare"]).points if case["found"] else (0, 0, 0)
+        rows.append((name, {"found frame less bare face": gain}))
     draw_points(right, rows, "accuracy of the found frame less that of the bare face (points)", color=BLUE)
     right.axvline(0, color="0.5", linestyle=":")
     return figure

@@ -6,11 +6,10 @@ Only files are read: no network is asked, and nothing is evaluated on the test s
 from collections import defaultdict
 from pathlib import Path
 
-from fer_helpers import metrics, paths, results
+from fer_helpers import paths, results, statistics
 from fer_helpers.publishing import rendering
 
 KINDS = ("parameters", "data", "code", "machine")
-VERDICTS = {"a better": "B better", "b better": "B worse", "inconclusive": "inconclusive"}  # of B less A
 MACHINE = ("commit", "device", "threads", "precision", "versions")  # of a run card: time and place say nothing
 UNKNOWN = "not known: a folder has no receipt.json, as a run from the command line leaves"
 
@@ -128,8 +127,7 @@ def paired(a: Path, b: Path, cards: list[dict], parts: dict) -> dict:
         if names != others or labels != other_labels:
             counts = f"A has {len(names):,}, B {len(others):,}, {len({*names} & {*others}):,} names are in both"
             return {"why_not": f"{part} doesn't hold the same faces with the same labels ({counts})"}
-        gain = metrics.paired_difference(right_b, right)
-        entry |= gain | {"n": len(names), "verdict": VERDICTS[gain["verdict"]]}
+        entry |= statistics.paired_difference(right_b, right).card() | {"n": len(names)}
     return {}
 
 

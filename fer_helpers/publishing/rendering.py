@@ -6,20 +6,14 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from fer_helpers.statistics import Difference
+
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-def points(difference: dict, unit: str = "", note: bool = True) -> str:
-    """A difference of two shares and its 95 % interval in points; `note` says where it is inconclusive."""
-    low, high = difference["ci95"]
-    value = next(difference[name] for name in ("value", "mean", "difference") if name in difference)
-    inconclusive = ", inconclusive" * (note and difference["verdict"] == "inconclusive")
-    return f"{100 * value:+.1f}{unit} ({100 * low:+.1f} to {100 * high:+.1f}{inconclusive})"
 
 
 FILTERS = {
     "fmt": format,  # as in an f-string: {{ share|fmt(".1%") }}
-    "points": points,
+    "difference": lambda card: str(Difference.read(card)),
     "interval": lambda ends, form=".1%": f"{ends[0]:{form}} to {ends[1]:{form}}",
     "spoken": lambda name: name.replace("_", " "),
     "memory": lambda runs: max(run["memory_peak_mb"] - run["memory_before_mb"] for run in runs),

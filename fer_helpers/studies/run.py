@@ -1,14 +1,11 @@
 """One run of a study, in whatever process: it checkpoints itself, keeps its result and is never done twice."""
 
-import json
 import platform
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,8 +14,8 @@ from fer_helpers import devices, identity, metrics, models, paths, training
 from fer_helpers.data import sources
 from fer_helpers.faces import Faces
 from fer_helpers.settings import TrainConfig
+from fer_helpers.studies import kept
 
-WEIGHTS = "weights/"
 ASKED = 5000  # faces it trained on that a finished run is asked about, at least: all took a quarter of a short run
 _ALONE = Lock()  # torch's random numbers belong to a process, so a worker with several threads takes one run at a time
 # What a study may score: the final word, what choices are made on, or what is left where val is trained on too
@@ -182,7 +179,7 @@ def run(spec: RunSpec, *, log: Callable = print) -> dict:
         result |= {"probs": probs, "weights": state}
         asked = None if condition.asked is None else everyone.select(condition.asked)
         result |= {"answers": np.zeros((0, 7)) if asked is None else training.predict_proba(model, asked, **views)}
-        write(spec.file, result)
+        kept.write(spec.file, result)
         saved.unlink(missing_ok=True)
         return result
 
@@ -220,31 +217,10 @@ def fit_of(spec: RunSpec, result: dict) -> training.Fit:
 def keep(spec: RunSpec, result: dict) -> dict:
     """The result, after making sure that its file and its test evaluation are on this machine, each once."""
     if not finished(spec):  # a worker's folder was another
-        write(spec.file, result)
+        kept.write(spec.file, result)
     if result["evaluation"]:
         training.log_evaluation(result["evaluation"], spec.where.out_root)
     return result
-
-
-def write(file: Path, result: dict) -> None:
-    """Keep a result, whole or not at all: two workers that both believe to have the run write the same."""
-    text = json.dumps({name: value for name, value in result.items() if name not in ("probs", "answers", "weights")})
-    weights = {WEIGHTS + name: part for name, part in result["weights"].items()}
-    arrays = {"probs": result["probs"], "answers": result["answers"]}
-    with paths.whole(file) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, result=text, **arrays, **weights)
-
-
-def read(file: Path) -> dict | None:
-    """A stored result; None for a file that is missing, damaged or another one."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            result = json.loads(str(stored["result"]))
-            result |= {name: stored[name].astype(np.float32) for name in ("probs", "answers")}
-            state = {name: stored[name] for name in stored if name.startswith(WEIGHTS)}
-            return result | {"weights": {name.removeprefix(WEIGHTS): part for name, part in state.items()}}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-        return None
 
 
 def finished(spec: RunSpec) -> dict | None:
@@ -253,7 +229,7 @@ def finished(spec: RunSpec) -> dict | None:
     The repository keeps no weights in its runs: those of published models lie in their model files.
     """
     for file in (spec.file, spec.published):
-        result = read(file)
+        result = kept.read(file)
         if not result or result["key"] != spec.key:
             continue
         if file == spec.published:

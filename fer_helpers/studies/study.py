@@ -34,31 +34,31 @@ def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
     return learnt
 
 
-def guesses(results: Iterable[dict]) -> dict[str, np.ndarray]:
-    """Each condition's (S, M) int, a row a seed: what the run says of every face that was scored."""
+def probabilities(results: Iterable[dict]) -> dict[str, np.ndarray]:
+    """Each condition's (S, M, 7), a row a seed: what the run says of every face that was scored."""
     rows = {}
     for each in sorted(results, key=lambda each: each["seed"]):
-        rows.setdefault(each["condition"], []).append(each["probs"].argmax(axis=1))
-    return {condition: np.stack(answers) for condition, answers in rows.items()}
+        rows.setdefault(each["condition"], []).append(each["probs"])
+    return {condition: np.stack(probs) for condition, probs in rows.items()}
 
 
 def right(results: Iterable[dict], labels: np.ndarray) -> dict[str, np.ndarray]:
     """Each condition's (S, M) bool, a row a seed: True where the run is right on a scored face. labels: (M,)."""
-    return {condition: guess == labels for condition, guess in guesses(results).items()}
+    return {condition: probs.argmax(axis=-1) == labels for condition, probs in probabilities(results).items()}
 
 
 def better(gains: dict) -> list[str]:
-    """Arms fit to become the default, best macro-F1 first.
+    """Conditions fit to become the default, best macro-F1 first.
 
-    gains: arm -> what scoring.crossed_measures finds of it against the default. Fit is what is above zero in macro-F1
-    by the interval that shares its error among all arms, and not below zero in accuracy by the plain one.
+    gains: condition -> statistics.compare of it against the default. Fit is what is higher in macro-F1 by the interval
+    that shares its error among all conditions, and not lower in accuracy by the plain one.
     """
     fit = [
-        arm
-        for arm, gain in gains.items()
-        if gain["macro_f1"]["verdict_shared"] == "above zero" and gain["accuracy"]["verdict"] != "below zero"
+        condition
+        for condition, gain in gains.items()
+        if gain["macro_f1"].verdict_shared == "higher" and gain["accuracy"].verdict != "lower"
     ]
-    return sorted(fit, key=lambda arm: -gains[arm]["macro_f1"]["mean"])
+    return sorted(fit, key=lambda condition: -gains[condition]["macro_f1"].value)
 
 
 def study(

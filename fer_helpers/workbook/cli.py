@@ -151,8 +151,9 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
     fixed = {"data": source.given, "budget": budget, "out_root": options.get("OUT", "outputs")}
     fixed |= {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options}
     where = {"notebooks": ROOT / "notebooks", "helpers": ROOT / "fer_helpers", "out_root": out_root(options)}
-    key, again = sources.content_key(source, budget), f"make {command}"
-    row = pipeline.Row(**where, fixed=fixed, asked=notebook_parameters(options), data_key=key, command=again)
+    key = sources.load(source.given, budget=budget, log=lambda line: None).source["key"]
+    asked, again = notebook_parameters(options), f"make {command}"
+    row = pipeline.Row(**where, fixed=fixed, asked=asked, data_key=key, command=again)
     pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
     page.after_run(row.out_root)
 

@@ -1,5 +1,6 @@
 """One notebook through papermill: its printed lines live, its failure in words, its old results kept."""
 
+import io
 import json
 import logging
 import os
@@ -13,12 +14,11 @@ from pathlib import Path
 
 from fer_helpers import paths
 from fer_helpers.errors import UserError
-from fer_helpers.workbook.receipts import NAME as RECEIPT
 
 INDENT = " " * 6
 
 
-class Lines:
+class Lines(io.TextIOBase):
     """A stream that shows a notebook's printed lines, indented, as they come."""
 
     def __init__(self):
@@ -26,12 +26,8 @@ class Lines:
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            last = line.rstrip().rsplit("\r", 1)[-1]  # of a progress bar, its last state
-            print((INDENT + last).rstrip(), flush=True)
-
-    def flush(self) -> None:
-        """Lines are shown whole; papermill calls this after each piece."""
+        for line in lines:  # of a progress bar, its last state
+            print((INDENT + line.rstrip().rsplit("\r", 1)[-1]).rstrip(), flush=True)
 
     def close(self) -> None:
         if self.rest:
@@ -47,15 +43,13 @@ def alone(out_root: Path) -> Iterator[None]:
     try:
         with paths.writing(out_root):
             out_root.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
             f"Another run is writing into {out_root}: wait until it is done, or give this one a folder with OUT="
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -86,21 +80,22 @@ def make_room(folder: Path, aside: Path) -> None:
     what a stopped run left half-done goes. Checkpoints stay: a run that stopped goes on there, and one that only draws
     other figures doesn't train again. They know themselves which training they belong to.
     """
-    half_done = any((folder / name).exists() for name in ("running.ipynb", "failed.ipynb"))
-    if (folder / RECEIPT).exists() or (folder.exists() and not half_done):
+    names = {path.name for path in folder.iterdir()} - {paths.CHECKPOINTS} if folder.exists() else set()
+    if paths.RECEIPT in names or (names and not names & {"running.ipynb", "failed.ipynb"}):
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
-        for path in sorted(aside.rglob("checkpoint*")):
-            (folder / path.relative_to(aside)).parent.mkdir(parents=True, exist_ok=True)
-            path.rename(folder / path.relative_to(aside))
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif not path.name.startswith("checkpoint"):
-            path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
+    move_checkpoints(aside, folder)
+    for path in folder.iterdir():
+        if path.name != paths.CHECKPOINTS:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def move_checkpoints(old: Path, new: Path) -> None:
+    """Move a stage's checkpoints from one folder of it into the other, which has none."""
+    if (old / paths.CHECKPOINTS).exists() and not (new / paths.CHECKPOINTS).exists():
+        (old / paths.CHECKPOINTS).rename(new / paths.CHECKPOINTS)
 
 
 def plain(path: Path) -> str:
@@ -170,12 +165,6 @@ def place_of_failure(copy: Path) -> str:
         if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time"):
             place = f"cell [{number}]" + (f', section "{heading}"' if heading else "")
     return place
-
-
-def clock(seconds: float) -> str:
-    """75 seconds as 1:15."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def about(seconds: float) -> str:

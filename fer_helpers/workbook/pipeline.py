@@ -8,11 +8,12 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 
-from fer_helpers import paths
+from fer_helpers import identity, paths
 from fer_helpers.errors import UserError
 from fer_helpers.workbook import execution, receipts
 
 ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
+ASIDE = ".previous"  # below the results: where those of a stage wait until its new run has succeeded
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 YES_NO = {"true": True, "1": True, "false": False, "0": False}
 WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -22,9 +23,8 @@ WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 class Row:
     """Where notebooks, helpers and results lie, and what was asked for.
 
-    fixed: parameters that every notebook gets if it has them (data, budget, out_root, seed, device, cluster).
-    asked: those in PARAMS; a name that no notebook of the call has is refused. Both as text.
-    data_key: fingerprint of the data. command: what to type to go on after a failure.
+    fixed: parameters for every notebook that has them. asked: those in PARAMS, which some notebook must have. As text.
+    data_key: what the data is, whichever path names it (see data.keys). command: what to type to go on after a failure.
     """
 
     notebooks: Path
@@ -40,15 +40,14 @@ class Row:
 class Stage:
     """One notebook, looked into without running it.
 
-    reads: patterns below out_root; `?` in front of one that may be absent. kinds, defaults: type and value of each
-    parameter. prints: fingerprints of its text and of the helpers it uses.
+    reads: patterns below out_root, `?` before what may be absent. digests: of its code and of the helpers it uses.
     """
 
     path: Path
     reads: tuple[str, ...]
     kinds: dict
     defaults: dict
-    prints: dict
+    digests: dict
 
     @property
     def name(self) -> str:
@@ -56,8 +55,8 @@ class Stage:
 
     def needs(self, other: "Stage") -> bool:
         """True if it can't do without a file of the other one."""
-        firsts = [read.split("/")[0] for read in self.reads if not read.startswith("?")]
-        return other.name != self.name and any(fnmatch(other.name, first) for first in firsts)
+        needed = [read.split("/")[0] for read in self.reads if not read.startswith("?")]
+        return other.name != self.name and any(fnmatch(other.name, stage) for stage in needed)
 
 
 def look_into(path: Path, helpers: Path) -> Stage:
@@ -67,23 +66,22 @@ def look_into(path: Path, helpers: Path) -> Stage:
 
     try:
         notebook = nbformat.read(path, as_version=4)
-        found = papermill.inspect_notebook(execution.plain(path))
+        inspected = papermill.inspect_notebook(execution.plain(path))
     except Exception as error:
         raise UserError(f"{path} can't be read as a notebook: {error}") from error
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    prints = {"the notebook": receipts.fingerprint("\0".join(cell.cell_type + cell.source for cell in notebook.cells))}
-    prints |= {f"helper {name}.py": value for name, value in receipts.helper_prints(code, helpers).items()}
-    defaults = {name: literal(entry["default"]) for name, entry in found.items()}
-    kinds = {name: KINDS.get(entry["inferred_type_name"], type(defaults[name])) for name, entry in found.items()}
-    return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), kinds, defaults, prints)
+    digests = {"the notebook": identity.digest_settings(*code)}  # its prose changes no result
+    digests |= {f"helper {name}": value for name, value in receipts.helper_digests(code, helpers).items()}
+    defaults = {name: literal(entry["default"]) for name, entry in inspected.items()}
+    kinds = {name: KINDS.get(entry["inferred_type_name"], type(defaults[name])) for name, entry in inspected.items()}
+    return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), kinds, defaults, digests)
 
 
 def literal(text: str):
     """The value of a Python literal; what isn't one stays text."""
-    try:
+    with suppress(ValueError, SyntaxError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return text
 
 
 def stages(row: Row, goal: str = "") -> list[Stage]:
@@ -128,19 +126,19 @@ def values(stage: Stage, row: Row) -> dict:
 
 def facts(stage: Stage, row: Row) -> dict:
     """Everything that a stage's results depend on, under names that can be read aloud."""
-    used = stage.defaults | values(stage, row)
-    now = stage.prints | {f"parameter {name}": used[name] for name in used if name not in ELSEWHERE}
+    used, now = stage.defaults | values(stage, row), dict(stage.digests)
+    for name, value in used.items():
+        if name not in ELSEWHERE:
+            now[f"parameter {name}"] = value
+            if isinstance(value, str) and value and (named := paths.ROOT / value).exists():
+                now[f"input {name}={value}"] = receipts.path_digest(named)
     if "data" in used:
         now["the data"] = row.data_key  # not its path: a data set that was moved is the same
     for read in stage.reads:
         pattern = read.removeprefix("?")
         root = paths.REFERENCE.parent if pattern.startswith("reference/") else row.out_root
-        for path in sorted(root.glob(pattern)):
-            if path.is_file():
-                now[f"input {path.relative_to(root).as_posix()}"] = receipts.file_print(path)
-    for name in sorted(stage.kinds.keys() & used.keys() - {*ELSEWHERE}):  # a file or a folder that a parameter names
-        if isinstance(used[name], str) and used[name] and (named := paths.ROOT / used[name]).exists():
-            now[f"input {name}={used[name]}"] = receipts.place_print(named)
+        for path in filter(Path.is_file, sorted(root.glob(pattern))):
+            now[f"input {path.relative_to(root).as_posix()}"] = receipts.file_digest(path)
     return now
 
 
@@ -161,7 +159,7 @@ def walk(row: Row, goal: str = "") -> None:
     chosen = stages(row, goal)
     check_names(chosen, row)
     for stage in chosen:
-        values(stage, row)  # a wrong type is told before the first notebook runs
+        values(stage, row)  # a wrong type is refused before the first notebook runs
     with execution.alone(row.out_root):
         for stage in chosen:
             take_back(stage, row)
@@ -178,17 +176,13 @@ def walk(row: Row, goal: str = "") -> None:
     print(f"the results are in {row.out_root}")
 
 
-def previous(stage: Stage, row: Row) -> Path:
-    """Where a stage's results wait until its new run has succeeded."""
-    return row.out_root / ".previous" / stage.name
-
-
 def take_back(stage: Stage, row: Row) -> None:
     """Results that were set aside for a run that never ended come back when they are what is asked for now."""
-    folder, aside = row.out_root / stage.name, previous(stage, row)
+    folder, aside = row.out_root / stage.name, row.out_root / ASIDE / stage.name
     old = receipts.read(aside)
     unfinished = old and not receipts.read(folder)
     if unfinished and old["facts"] == facts(stage, row) and old["written"] == receipts.written(aside):
+        execution.move_checkpoints(folder, aside)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
         print(f"{stage.name}: its results from before are what is asked for, and are taken back")
@@ -196,19 +190,16 @@ def take_back(stage: Stage, row: Row) -> None:
 
 def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None:
     """Run one stage and write its receipt, which is what makes it finished."""
-    folder, aside, now = row.out_root / stage.name, previous(stage, row), facts(stage, row)
+    folder, aside, now = row.out_root / stage.name, row.out_root / ASIDE / stage.name, facts(stage, row)
     finished = receipts.read(folder)
     seconds = (finished or receipts.read(aside)).get("seconds")
-    print(
-        title
-        + (f" runs again: {reason}" if finished else "")
-        + (f", {execution.about(seconds)} last time" if seconds else "")
-        + following
-    )
+    again = f" runs again: {reason}" if finished else ""
+    last_time = f", {execution.about(seconds)} last time" if seconds else ""
+    print(f"{title}{again}{last_time}{following}")
     execution.make_room(folder, aside)
     seconds = execution.run(stage.path, folder, values(stage, row), aside, row.command)
     content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
-    paths.write_json(folder / receipts.NAME, content)
+    paths.write_json(folder / paths.RECEIPT, content)
     if old := receipts.read(aside):
         for name in receipts.edited(aside, old["written"]):
             kept = row.out_root / "edited_by_hand" / stage.name / name
@@ -220,4 +211,4 @@ def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None
         print(f"      what lay there before, made by hand, is kept in {aside}")
     with suppress(OSError):  # results of other stages may wait there
         aside.parent.rmdir()
-    print(f"      done in {execution.clock(seconds)}")
+    print(f"      done in {execution.about(seconds)}")

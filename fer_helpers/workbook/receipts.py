@@ -1,102 +1,68 @@
-"""Fingerprints of what a notebook depends on and of what it wrote: the receipt beside a stage's results.
+"""What a notebook's results were made from, and which files it wrote: the receipt beside them.
 
-With it `pipeline` tells what must run again, by content: no file's date counts.
+With it `pipeline` decides what must run again by content: no file's date counts.
 """
 
-import ast
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from contextlib import suppress
+from modulefinder import ModuleFinder
 from pathlib import Path
 
-from fer_helpers import paths
+from fer_helpers import identity, paths
 
-NAME, OBEYED = paths.RECEIPT, paths.EDITABLE
-SMALL = 1_000_000  # bytes; larger outputs are told by their size, so that looking costs no time
-
-
-def fingerprint(text: str) -> str:
-    """SHA-256, cut to what a receipt's reader can compare by eye."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+SMALL = 1_000_000  # bytes; of larger outputs only the size counts, so that a look costs no time
+NOT_COUNTED = ("run", "workbook", "publishing")  # helpers that start notebooks or show results
 
 
-@lru_cache(maxsize=4096)
-def _content(path: Path, size: int, changed: int) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, cut to what a receipt's reader can compare by eye."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(stream, "sha256").hexdigest()[: identity.LENGTH]
 
 
-def file_print(path: Path) -> str:
-    """Fingerprint of a file's content, taken once as long as the file isn't touched."""
-    status = path.stat()
-    return _content(path, status.st_size, status.st_mtime_ns)
-
-
-def place_print(path: Path) -> str:
-    """Fingerprint of a file, or of the names, sizes and times of what lies in a folder."""
+def path_digest(path: Path) -> str:
+    """Digest of a file, or of the names, sizes and times of what lies in a folder."""
     if path.is_file():
-        return file_print(path)
-    inside = [(each.relative_to(path), each.stat()) for each in sorted(path.rglob("*")) if each.is_file()]
-    return fingerprint("\0".join(f"{each} {stat.st_size} {stat.st_mtime_ns}" for each, stat in inside))
+        return file_digest(path)
+    files = [(each.relative_to(path).as_posix(), each.stat()) for each in sorted(path.rglob("*")) if each.is_file()]
+    return identity.digest_settings(*[(name, status.st_size, status.st_mtime_ns) for name, status in files])
 
 
-def helper_prints(cells: list[str], helpers: Path) -> dict[str, str]:
-    """Every module of the package that these cells use, directly or not, with a fingerprint of its syntax tree.
-
-    The tree, not the text: comments and layout don't cost a training.
-    """
-    todo = {name for cell in cells for name in imported(plain_python(cell), helpers.name)}
-    prints = {}
-    while todo:
-        name = todo.pop()
-        path = helpers / f"{name.replace('.', '/')}.py"
-        if name not in prints and path.exists():  # `from package import function` names no file
-            source = path.read_text(encoding="utf-8")
-            prints[name] = fingerprint(ast.dump(ast.parse(source)))
-            todo |= imported(source, helpers.name)
-    return dict(sorted(prints.items()))
-
-
-def plain_python(cell: str) -> str:
-    """A cell without IPython's own lines, which ast can't read."""
-    return re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell)
-
-
-def imported(source: str, package: str) -> set[str]:
-    """Names that this source may import from the package, relative imports included."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:  # the notebook itself will say so, at its cell
-        return set()
-    found = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, [package if node.level else "", node.module]))
-            found += [f"{base}.{alias.name}" for alias in node.names]
-    inside = [name.split(".")[1:] for name in found if name.startswith(f"{package}.")]
-    return {".".join(parts[:depth]) for parts in inside for depth in range(1, len(parts) + 1)}
+def helper_digests(cells: list[str], package: Path) -> dict[str, str]:
+    """Path inside the package -> digest of its text, of each module that these cells import, directly or not."""
+    finder = ModuleFinder([str(package.parent)], excludes=[f"{package.name}.{room}" for room in NOT_COUNTED])
+    notebook = finder.add_module("__main__")
+    for cell in cells:
+        with suppress(SyntaxError):  # the notebook itself will say so, at its cell
+            python = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell)  # without IPython's own lines
+            finder.scan_code(compile(python, "cell", "exec"), notebook)
+    files = [Path(module.__file__) for module in finder.modules.values() if module.__file__]
+    inside = {path.relative_to(package).as_posix(): path for path in files if path.is_relative_to(package)}
+    # As text: line ends may differ between systems
+    return {name: identity.digest_settings(inside[name].read_text(encoding="utf-8")) for name in sorted(inside)}
 
 
 def written(folder: Path) -> dict[str, list]:
-    """The files of a stage's folder: [size, fingerprint of a small one].
+    """The files of a stage's folder: [size, digest of a small one]; checkpoints and hidden files are no results.
 
     Of the executed copy only the name counts: JupyterLab rewrites it when somebody looks at it.
     """
-    found = {}
+    files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != NAME and not re.search(r"(^|/)(\.|checkpoint)", name):
+        if path.is_file() and name != paths.RECEIPT and not re.search(rf"(^|/)\.|^{paths.CHECKPOINTS}/", name):
             size = path.stat().st_size
-            whole = [size, file_print(path) if size < SMALL or name in OBEYED else None]
-            found[name] = [] if name == f"{folder.name}.ipynb" else whole
-    return found
+            content = [size, file_digest(path) if size < SMALL or name in paths.EDITABLE else None]
+            files[name] = [] if name == f"{folder.name}.ipynb" else content
+    return files
 
 
 def read(folder: Path) -> dict:
     """The receipt of a folder's last finished run; empty if there is none that can be read."""
     try:
-        content = paths.read_json(folder / NAME)
+        content = paths.read_json(folder / paths.RECEIPT)
         return content if {"facts", "written", "seconds"} <= content.keys() else {}
     except (OSError, ValueError, AttributeError):
         return {}
@@ -116,7 +82,7 @@ def changes(old: dict, new: dict) -> Iterator[str]:
 def edited(folder: Path, old: dict) -> list[str]:
     """Which of the files that may be edited by hand aren't as the stage wrote them."""
     now = written(folder)
-    return [name for name in OBEYED if name in old and name in now and old[name] != now[name]]
+    return [name for name in paths.EDITABLE if name in old and name in now and old[name] != now[name]]
 
 
 def damage(old: dict, new: dict) -> Iterator[str]:
@@ -124,5 +90,5 @@ def damage(old: dict, new: dict) -> Iterator[str]:
     for name in old:
         if name not in new:
             yield f"output {name} is gone"
-        elif old[name] != new[name] and name not in OBEYED:
+        elif old[name] != new[name] and name not in paths.EDITABLE:
             yield f"output {name} was changed"

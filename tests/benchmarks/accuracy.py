@@ -69,8 +69,8 @@ def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> d
         learnt = learnt & manifests.read(people, out_root).keep.to_numpy()
     if small:
         learnt = learnt & (np.cumsum(learnt) <= 300)
-    config = replace(recipe.config, epochs=1) if small else recipe.config
-    condition = studies.Condition(recipe.name, learnt, config, recipe.network, recipe.arguments, views=recipe.views)
+    config, views = (replace(recipe.config, epochs=1), 2) if small else (recipe.config, recipe.views)
+    condition = studies.Condition(recipe.name, learnt, config, recipe.network, recipe.arguments, views=views)
     where = studies.Where("bench_accuracy", data, budget, "cpu", out_root)
     found = judged(recipe, studies.study([condition], seeds, where), people.part("val", "test"))
     print(f"\n{pd.DataFrame(found['runs']).to_string(index=False)}\n{found['told']}")

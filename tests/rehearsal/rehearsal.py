@@ -58,10 +58,10 @@ def walk(numbers: list[str], folder: Path = FOLDER) -> int:
     print(f"; {changed} files with changes that aren't committed: those are not in it" if changed else "")
     colab = runtime(folder / "colab")
     shutil.rmtree(folder / "runs", ignore_errors=True)
-    told = [rehearse(name, colab, folder / "runs" / Path(name).stem) for name in chosen]
-    print("\n" + table(told))
+    results = [rehearse(name, colab, folder / "runs" / Path(name).stem) for name in chosen]
+    print("\n" + table(results))
     print(f"The executed notebooks are in {folder / 'runs'}; to free {SIZE_GB:g} GB, delete {folder}")
-    return int(any(each.trouble for each in told))
+    return int(any(each.trouble for each in results))
 
 
 def git(*words: str) -> list[str]:
@@ -94,8 +94,8 @@ def runtime(folder: Path) -> Path:
 def newest() -> Path:
     """A Python of Colab's version; this one if the machine has none, and that is said."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    found = [shutil.which(f"python{PYTHON}"), *sorted(pyenv.glob(f"{PYTHON}*/bin/python"), reverse=True)]
-    for python in filter(None, found):
+    pythons = [shutil.which(f"python{PYTHON}"), *sorted(pyenv.glob(f"{PYTHON}*/bin/python"), reverse=True)]
+    for python in filter(None, pythons):
         command = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
         if subprocess.run(command, capture_output=True, text=True).stdout.strip() == PYTHON:
             return Path(python)
@@ -164,8 +164,8 @@ def variables(folder: Path) -> dict[str, str]:
 
 def packages(folder: Path) -> dict[str, str]:
     """The packages of an environment and their versions, by pip's own records."""
-    found = metadata.distributions(path=[str(site(folder))])
-    return {plain(each.metadata["Name"]): each.version for each in found}
+    records = metadata.distributions(path=[str(site(folder))])
+    return {plain(each.metadata["Name"]): each.version for each in records}
 
 
 def plain(name: str) -> str:
@@ -176,8 +176,8 @@ def plain(name: str) -> str:
 def lacking(colab: Path) -> set[str]:
     """The packages that a notebook needs and Colab has not, or too old."""
     code = "from fer_helpers.workbook import environment as e; print(*e.missing(e.requirements()['core']), sep='\\n')"
-    said = subprocess.check_output([str(colab), "-c", code], cwd=ROOT, text=True)
-    return {plain(line) for line in said.splitlines()}
+    lines = subprocess.check_output([str(colab), "-c", code], cwd=ROOT, text=True)
+    return {plain(line) for line in lines.splitlines()}
 
 
 def judge(brought: dict, installed: dict, needed: set) -> list[str]:
@@ -198,10 +198,10 @@ def left(clone: Path, stem: str, kept: Path) -> list[str]:
     return trouble
 
 
-def table(told: list[Rehearsed]) -> str:
+def table(results: list[Rehearsed]) -> str:
     """A line a notebook: seconds, result, what was installed; below it what went wrong."""
     lines = [f"{'notebook':<24}{'seconds':>7}  {'result':<16}installed"]
-    for each in told:
+    for each in results:
         installed = ", ".join(f"{name} {version}" for name, version in sorted(each.installed.items())) or "nothing"
         result = "failed" if each.trouble else "ran to its end"
         lines.append(f"{each.name:<24}{each.seconds:>7.0f}  {result:<16}{installed}")

@@ -1,0 +1,76 @@
+"""Faces that were read once, kept with their keys in .cache: a second reading decodes nothing."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fer_helpers import identity, paths
+from fer_helpers.data import keys, layouts
+from fer_helpers.faces import Faces, pixel_sha256
+
+# Raised by hand when the same files are read as other faces, labels or splits: then no cache from before is used.
+READER = 1
+KEPT = 3
+ZIP_END = 16_000_000  # bytes; a zip ends with its directory (names, check sums, sizes): 3 MB for FER-2013
+
+
+def fingerprint(path: Path, layout: str) -> str:
+    """Names the cache of what lies at `path`, without decoding it; a file that was moved keeps it.
+
+    zip: its size and its end. csv: the file. folder: names, sizes and times of change.
+    """
+    if layout == "folder":
+        entries = sorted((entry.name, entry.size, entry.changed) for entry in layouts.folder_entries(path))
+        return identity.digest_settings(READER, layout, entries)
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - ZIP_END) if layout == "zip" else 0)
+        return identity.digest_settings(READER, layout, size, hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def with_keys(people: Faces) -> Faces:
+    """The faces with `key` and `pixels` in their source, see keys.of."""
+    digests = pixel_sha256(people.images.numpy())
+    both = keys.of(digests, people.labels.tolist(), people.split.tolist(), people.names.tolist())
+    return replace(people, source={**people.source, **both})
+
+
+def through(path: Path, layout: str, read: Callable) -> tuple[Faces, list[str]]:
+    """The faces at `path` with their keys, from the cache or by `read(path, layout)`, and sentences about the cache."""
+    file, notes = paths.ROOT / ".cache" / f"faces-{fingerprint(path, layout)}.npz", []
+    if file.exists():
+        try:
+            people = _stored(file)
+            with suppress(OSError):
+                os.utime(file)  # the caches that were used last are kept
+            return people, notes
+        except Exception as error:  # whatever a damaged file makes its readers raise
+            notes.append(f"The cache {file.name} is damaged and is made again ({type(error).__name__}).")
+    people = with_keys(read(path, layout))
+    try:
+        _store(people, file)
+    except OSError as error:
+        notes.append(f"The faces couldn't be kept in {file.parent.name} for the next time: {error.strerror or error}.")
+    return people, notes
+
+
+def _stored(file):
+    with np.load(file) as kept:
+        images, labels = torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"])
+        return Faces(images, labels, kept["split"], kept["names"], json.loads(str(kept["source"])))
+
+
+def _store(people, file):
+    with paths.whole(file) as temporary:
+        arrays = {"images": people.images.numpy(), "labels": people.labels.numpy()}
+        np.savez(temporary, **arrays, split=people.split, names=people.names, source=json.dumps(people.source))
+    caches = sorted(file.parent.glob("faces-*.npz"), key=lambda path: path.stat().st_mtime_ns)
+    for old in caches[:-KEPT]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""The record's bookkeeping: folds that keep duplicates together, out-of-fold answers, the audit of labels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fer_helpers import models
+from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.results import FinishedModel
+from fer_helpers.studies import record
+from fer_helpers.training import Fit
+
+COUNT = 140
+
+
+@pytest.fixture
+def people():
+    """112 train, 14 val and 14 test faces named as a CSV's rows are."""
+    split = np.repeat(["train", "val", "test"], [112, 14, 14])
+    names = np.array([f"row_{k:05d}" for k in range(COUNT)])
+    return Faces(torch.zeros(COUNT, 48, 48, dtype=torch.uint8), torch.arange(COUNT) % 7, split, names)
+
+
+@pytest.fixture
+def manifest(people):
+    """Pairs of duplicates, 7 places apart, so that both carry one label."""
+    group = np.arange(COUNT) // 14 * 7 + np.arange(COUNT) % 7
+    labels = np.array(EMOTIONS)[people.labels.numpy()]
+    return pd.DataFrame({"name": people.names, "label": labels, "group": group, "sha256": [f"{k:064x}" for k in group]})
+
+
+def test_folds_share_the_training_faces_and_keep_duplicates_together(people, manifest):
+    mask = people.split == "train"
+    fold = record.folds(manifest, mask)
+    assert (fold[~mask] == -1).all() and set(fold[mask]) == {0, 1, 2, 3}
+    assert (manifest.assign(fold=fold)[mask].groupby("group").fold.nunique() == 1).all()
+    per_fold = [np.bincount(people.labels.numpy()[fold == k], minlength=7) for k in range(4)]
+    assert np.ptp(per_fold, axis=0).max() <= 2, "every fold has its share of each emotion"
+
+
+def test_out_of_fold_answers_come_from_the_fold_that_never_saw_the_face(people, manifest):
+    mask = people.split == "train"
+    fold = record.folds(manifest, mask)
+    results = [
+        {"condition": f"fold{k}", "answers": np.full(((fold == k).sum(), 7), k + s / 2), "probs": np.full((28, 7), k)}
+        for k in range(4)
+        for s in (0, 1)
+    ]
+    soft = record.out_of_fold(results, fold, people)
+    assert soft.dtype == np.float16 and (soft[mask] == fold[mask][:, None] + 0.25).all(), "the mean of two seeds"
+    assert (soft[people.split == "val"] == 1.5).all() and not soft[people.split == "test"].any()
+    members = [{"answers": np.full((112, 7), 2.0)}, {"answers": np.full((112, 7), 4.0)}]
+    answers = record.teachers(members, soft, mask)
+    assert (answers[mask] == (3 + soft[mask]) / 2).all() and not answers[~mask].any()
+
+
+def test_the_audit_has_every_face_and_the_most_doubtful_first(people, manifest):
+    mask = people.split == "train"
+    soft = np.full((COUNT, 7), 0.1, np.float16)
+    soft[5] = [0.9, 0, 0, 0, 0, 0.01, 0.09]  # labelled sad
+    doubts = record.label_doubts(soft, mask, people, manifest)
+    assert len(doubts) == 112 and list(doubts.columns)[:3] == ["name", "sha256", "label"]
+    first = doubts.iloc[0]
+    assert (first["name"], first.label, first.likeliest) == ("row_00005", "sad", "angry")
+    assert first.probability == pytest.approx(0.01, abs=1e-3) and first.its_probability == pytest.approx(0.9, abs=1e-3)
+
+
+def test_fer_plus_votes_are_looked_up_by_the_row_of_the_csv(people, manifest, tmp_path):
+    mask = people.split == "train"
+    soft = np.eye(7, dtype=np.float16)[people.labels.numpy()]
+    soft[[5, 6]] = np.eye(7)[0]  # the audit says angry of a sad and of a surprised face
+    doubts = record.label_doubts(soft, mask, people, manifest)
+    assert record.ferplus_agreement(doubts, None) == "" == record.ferplus_agreement(doubts, tmp_path / "fer2013.csv")
+    columns = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF"]
+    votes = pd.DataFrame(0, index=range(COUNT), columns=columns)
+    votes.loc[5, "anger"], votes.loc[6, "surprise"] = 9, 8
+    votes.assign(Usage="Training").to_csv(tmp_path / "fer2013new.csv", index=False)
+    for path in (tmp_path, tmp_path / "fer2013.csv"):
+        told = record.ferplus_agreement(doubts, path)
+        assert "2 of 112 faces" in told and "with the audit in 50%, with the label in 50%" in told
+
+
+def test_an_ensemble_has_a_network_only_if_all_its_members_have_one(people):
+    fit = Fit([{"epoch": 1}], {"epoch": 1}, 10.0, 5.0, "float32")
+    network = models.build("small_cnn", filters=(8, 8, 8))
+    one = FinishedModel("", network, fit, people, {}, {"seed": 3}, 10, 100)
+    both = record.ensemble_model("ensemble", [one, replace(one, run={"seed": 4})])
+    assert len(both.network.members) == 2 and both.weights == 200 and both.run["seed"] == [3, 4]
+    assert len(both.fit.history) == 2 and both.fit.seconds == 20
+    assert record.ensemble_model("ensemble", [one, replace(one, network=None)]).network is None
