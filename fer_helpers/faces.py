@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 
 from fer_helpers import identity
 
@@ -120,22 +119,6 @@ class Preprocess:
         mean = torch.tensor(self.mean, device=grey.device).view(shape)
         std = torch.tensor(self.std, device=grey.device).view(shape)
         return (grey.expand(-1, self.channels, -1, -1) - mean) / std
-
-
-def grey_square(picture: Image.Image, side: int = SIDE) -> np.ndarray:
-    """Any picture as (side, side) uint8: upright after EXIF, alpha on white, grey, centre square, resized."""
-    if picture.mode == "L" and picture.size == (side, side):
-        return np.asarray(picture)
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16 bits a pixel: keep the upper 8, PIL's own conversion would clip
-        picture = Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    short, (wide, high) = min(picture.size), picture.size
-    left, top = (wide - short) // 2, (high - short) // 2
-    square = picture.convert("L").crop((left, top, left + short, top + short))
-    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
 
 
 def pixel_sha256(images) -> np.ndarray:

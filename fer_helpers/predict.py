@@ -1,14 +1,13 @@
-"""One file, one image, one answer."""
+"""One picture, one answer."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from fer_helpers import models, paths
-from fer_helpers.faces import EMOTIONS, grey_square
+from fer_helpers import images, models, paths
+from fer_helpers.faces import EMOTIONS
 
 # Weights in outputs/reference/ that users get before they trained any: the first that is there is the default
 GIVEN_AWAY = (
@@ -16,6 +15,7 @@ GIVEN_AWAY = (
     "03_baseline_cnn/small_cnn/small_cnn.safetensors",
     "08_record/single/record_single.safetensors",
 )
+BATCH = 128  # faces that pass the network at once
 
 
 class Prediction(NamedTuple):
@@ -35,37 +35,27 @@ def given_away() -> Path:
     return next(path for name in GIVEN_AWAY if (path := paths.REFERENCE / name).exists())
 
 
-def as_face(image) -> np.ndarray:
-    """A path, PIL image or array as (48, 48) uint8: grey, the centre square of it, resized.
-
-    Arrays: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); uint8 0 to 255, or float 0 to 1. Raises ValueError otherwise.
-    """
-    if isinstance(image, str | Path):
-        try:
-            with Image.open(image) as picture:
-                return grey_square(picture)
-        except UnidentifiedImageError as error:
-            raise ValueError(f"{image} is not an image that can be read.") from error
-    if isinstance(image, Image.Image):
-        return grey_square(image)
-    array = np.asarray(image)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
-        raise ValueError(f"An image array has shape (H, W), (H, W, 3) or (H, W, 4), this one {array.shape}.")
-    if np.issubdtype(array.dtype, np.floating):
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise ValueError("A float image holds values from 0 to 1; this one doesn't. Give uint8 for 0 to 255.")
-        array = (array * 255).round().astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise ValueError(f"An image array is uint8 (0 to 255) or float (0 to 1), this one {array.dtype}.")
-    return grey_square(Image.fromarray(array))
-
-
 @torch.inference_mode()
-def predict_emotion(model: torch.nn.Module, image) -> Prediction:
-    """The emotion of one face picture; `image` as in `as_face`. Preprocessing and answer are those of training."""
+def probabilities(model: torch.nn.Module, faces: np.ndarray, views: int | None = None) -> np.ndarray:
+    """(N, 48, 48) uint8 faces -> (N, 7) float32, by the very preprocessing of training.
+
+    views: of test-time augmentation, 1, 2 or 10, as in models.probabilities; None for the model's own.
+    """
     device = next(model.parameters()).device
-    face = torch.from_numpy(as_face(image).copy()).unsqueeze(0).to(device)  # (1, 48, 48)
-    probs = models.probabilities(model.eval(), face)[0].cpu()
+    batches = torch.from_numpy(np.array(faces)).to(device).split(BATCH)  # a copy: PIL's pixels are read-only
+    return np.concatenate([models.probabilities(model.eval(), batch, views).cpu().numpy() for batch in batches])
+
+
+def predict_emotion(model: torch.nn.Module, image, views: int | None = None) -> Prediction:
+    """The emotion of one face picture: its centre square, grey, 48×48 pixels.
+
+    image: a path, bytes, stream, PIL image or array as in images.read. views: as in `probabilities`.
+    Raises ValueError for what is no picture, FileNotFoundError.
+    """
+    try:
+        face = images.read_face(image)
+    except ValueError as error:
+        which = image if isinstance(image, str | Path) else "The picture"
+        raise ValueError(f"{which} can't be used: {error}.") from error
+    probs = probabilities(model, face[None], views)[0]
     return Prediction(EMOTIONS[int(probs.argmax())], dict(zip(EMOTIONS, probs.tolist(), strict=True)))

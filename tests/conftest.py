@@ -63,4 +63,4 @@ def model():
 @pytest.fixture(scope="module")
 def astronaut():
     """scikit-image's astronaut, a photograph with one face."""
-    return detection.opened(album.carried()["astronaut.png"]).picture
+    return detection.read(album.samples()["astronaut.png"]).image

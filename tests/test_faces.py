@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
-from PIL import Image
 
 from fer_helpers import faces
-from fer_helpers.faces import Faces, Preprocess, batches, grey_square, pixel_sha256, shuffled
+from fer_helpers.faces import Faces, Preprocess, batches, pixel_sha256, shuffled
 
 
 def some(count=10):
@@ -75,29 +73,6 @@ def test_fingerprint_is_equal_only_for_equal_pixels():
     images[2, 5, 5] = 1
     one, two, three = pixel_sha256(images)
     assert one == two != three
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "1", "I;16", "LA"])
-def test_any_mode_becomes_a_grey_square(mode):
-    picture = Image.new("L", (500, 300), 200).convert("I").convert("I;16") if mode == "I;16" else None
-    picture = picture or Image.new("L", (500, 300), 200).convert(mode)
-    grey = grey_square(picture)
-    assert grey.shape == (48, 48) and grey.dtype == np.uint8
-    if mode in ("L", "RGB", "RGBA", "LA"):
-        assert (grey == 200).all()
-
-
-def test_sixteen_bits_keep_their_upper_eight():
-    deep = Image.fromarray((np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) % 256) * 256 + 17)
-    assert np.array_equal(grey_square(deep), (np.arange(48 * 48).reshape(48, 48) % 256).astype(np.uint8))
-
-
-def test_transparent_parts_are_white_and_the_centre_is_kept():
-    picture = Image.new("RGBA", (96, 48), (0, 0, 0, 0))
-    assert (grey_square(picture) == 255).all()
-    wide = np.zeros((48, 144), dtype=np.uint8)
-    wide[:, 48:96] = 99
-    assert (grey_square(Image.fromarray(wide)) == 99).all()
 
 
 def test_caption_marks_drawn_faces():

@@ -1,7 +1,6 @@
-"""A person's own pictures: opened whatever they are, faces found and cut as FER-2013's, answered or told why not."""
+"""A person's own pictures: faces detected and cropped as FER-2013's, answered, or refused with a reason."""
 
 import io
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,128 +21,88 @@ from fer_helpers.predict import predict_emotion
 def saved(picture, form, **options):
     stream = io.BytesIO()
     picture.save(stream, form, **options)
-    stream.seek(0)
     return stream
 
 
-def largest(boxes):
-    return max(boxes, key=lambda box: box.side)
-
-
-def test_the_face_of_the_astronaut_is_found_and_happy(model, astronaut):
-    faces = detection.look(model, astronaut)
-    face = max(faces, key=lambda each: each.box.side)
-    assert face.found and album.hit(face.box, album.CARRIED["astronaut.png"][0]) and face.likeliest == "happy"
+def test_the_face_of_the_astronaut_is_detected_and_happy(model, astronaut):
+    faces = detection.recognise(model, astronaut)
+    face = detection.largest(faces)
+    assert face.detected and album.matches(face.box, album.SAMPLES["astronaut.png"][0]) and face.likeliest == "happy"
     assert [each.box.left for each in faces] == sorted(each.box.left for each in faces)
     assert face.label(0.0) == "happy" and face.label(1.01) == "not sure"
 
 
-def test_where_no_face_is_found_the_centre_square_is_answered_and_said_so(model):
-    picture = detection.opened(album.carried()["coffee.png"]).picture
-    (face,) = detection.look(model, picture)
-    assert not face.found and face.box == Box(100, 0, 400)
-    assert face.probabilities == pytest.approx([*predict_emotion(model, picture).probabilities.values()], abs=1e-6)
+def test_where_no_face_is_detected_the_centre_square_is_answered(model):
+    image = detection.read(album.samples()["coffee.png"]).image
+    (face,) = detection.recognise(model, image)
+    assert not face.detected and face.box == Box(100, 0, 400)
+    assert face.probabilities == pytest.approx([*predict_emotion(model, image).probabilities.values()], abs=1e-6)
 
 
-def test_most_small_faces_are_found_and_nothing_on_the_cuttings():
-    found = album.detected()
-    assert found["100 small faces"]["faces"] == 100 and found["100 small faces"]["found"] >= 90
-    assert found["100 cuttings without one"] == {"faces": 0, "found": 0, "false_alarms": 0}
-    assert found["astronaut.png"]["found"] == 1 and found["camera.png"] == {"faces": 1, "found": 0, "false_alarms": 0}
+def test_most_small_faces_are_detected_and_nothing_on_the_crops_without_one():
+    counts = album.measure_detection()
+    small, nobody = counts["100 small faces"], {"faces": 0, "detected": 0, "false_positives": 0}
+    assert small["faces"] == 100 and small["detected"] >= 90 and counts["100 crops without one"] == nobody
+    assert counts["astronaut.png"]["detected"] == 1 and counts["camera.png"] == nobody | {"faces": 1}
 
 
-def test_heaps_are_merged_and_what_lies_on_one_goes_with_it():
-    heap = [(50 + k, 60, 40) for k in range(5)]
+def test_clusters_are_merged_and_what_lies_on_one_goes_with_it():
+    cluster = [(50 + k, 60, 40) for k in range(5)]
     lone, inside = [(200, 200, 40)], [(55, 65, 15)] * 4
-    assert detection.merged(np.array([*heap, *lone, *inside], dtype=float)) == pytest.approx(np.array([[52, 60, 40]]))
-    assert len(detection.merged(np.zeros((0, 3)))) == 0
-    other = [(152, 60, 40)] * 4
-    assert detection.merged(np.array([*other, *heap], dtype=float))[:, 0] == pytest.approx([52, 152]), "largest first"
+    merged = detection.merge_windows(np.array([*cluster, *lone, *inside], dtype=float))
+    assert merged == pytest.approx(np.array([[52, 60, 40]])) and len(detection.merge_windows(np.zeros((0, 3)))) == 0
+    other = np.array([*[(152, 60, 40)] * 4, *cluster], dtype=float)
+    assert detection.merge_windows(other)[:, 0] == pytest.approx([52, 152]), "largest first"
 
 
-def test_a_cut_beyond_the_edge_goes_on_with_the_last_pixels():
-    picture = Image.fromarray(np.repeat(np.arange(96, dtype=np.uint8)[None], 96, axis=0)).convert("RGB")
-    assert (detection.cut(picture, Box(-94, 0, 96)) <= 2).all() and (
-        detection.cut(picture, Box(95, 60, 48)) == 95
-    ).all()
-    inside = detection.cut(picture, Box(20, 30, 48))
-    assert (inside == np.arange(20, 68)).all(), "48 pixels stay what they are"
-
-
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_exif_turns_a_picture_upright(astronaut, turn):
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    wide = astronaut.crop((0, 0, 512, 400))
-    lying = wide.transpose(undo[turn]) if turn in undo else wide
-    found = detection.opened(saved(lying, "PNG", exif=exif))
-    assert np.array_equal(np.asarray(found.picture), np.asarray(wide))
-    assert found.notes == ("turned upright after its EXIF" if turn > 1 else "")
+def test_a_crop_beyond_the_edge_goes_on_with_the_last_pixels():
+    image = Image.fromarray(np.repeat(np.arange(96, dtype=np.uint8)[None], 96, axis=0)).convert("RGB")
+    assert (detection.crop(image, Box(-94, 0, 96)) <= 2).all()
+    assert (detection.crop(image, Box(95, 60, 48)) == 95).all()
+    assert (detection.crop(image, Box(20, 30, 48)) == np.arange(20, 68)).all(), "48 pixels stay what they are"
 
 
 def test_every_kind_of_picture_gives_the_same_face(astronaut):
-    true = largest(detection.find(astronaut))
-    grey = np.asarray(astronaut.convert("L"))
-    clear = astronaut.copy()
+    true, clear = detection.largest(detection.detect(astronaut)), astronaut.copy()
     clear.putalpha(255)
+    grey = np.asarray(astronaut.convert("L")).astype(np.uint16)
     kinds = {
-        "16 bits": saved(Image.fromarray(grey.astype(np.uint16) * 257), "PNG"),
-        "CMYK": saved(astronaut.convert("CMYK"), "JPEG", quality=95),
-        "the first of 2 pictures": saved(astronaut, "GIF", save_all=True, append_images=[astronaut.rotate(90)]),
-        "": saved(clear, "PNG"),
+        ("16 bits",): saved(Image.fromarray(grey * 257), "PNG"),
+        ("CMYK",): saved(astronaut.convert("CMYK"), "JPEG", quality=95),
+        ("the first of 2 frames",): saved(astronaut, "GIF", save_all=True, append_images=[astronaut.rotate(90)]),
+        (): saved(clear, "PNG"),
     }
-    for note, stream in kinds.items():
-        photo = detection.opened(stream)
-        assert photo.notes == note and photo.picture.mode == "RGB" and photo.scale == 1
-        assert album.hit(largest(detection.find(photo.picture)), true), note
-    faint = astronaut.copy()
-    faint.putalpha(0)
-    assert (np.asarray(detection.opened(saved(faint, "PNG")).picture) == 255).all(), "what is clear is white"
+    for notes, stream in kinds.items():
+        photo = detection.read(stream)
+        assert photo.notes == notes and photo.image.mode == "RGB" and photo.scale == 1
+        assert album.matches(detection.largest(detection.detect(photo.image)), true), notes
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b"%PDF-1.7 no picture", "no picture of a kind that can be read"),
-        (b"", "no picture of a kind that can be read"),
-        (saved(Image.new("RGB", (1, 1)), "PNG").getvalue(), "it is 1×1 pixels, too small"),
-        (saved(Image.new("L", (24, 3000)), "PNG").getvalue(), "it is 24×3000 pixels, too small or too narrow"),
-        (saved(Image.new("RGB", (300, 300)), "JPEG").getvalue()[:700], "it is damaged"),
-        (saved(Image.new("F", (100, 100)), "TIFF").getvalue(), "fractions"),
-        (b"P5 20000 20000 255 ", "more than 179 megapixels"),
-    ],
-)
-def test_what_cannot_be_answered_says_why(content, says):
-    with pytest.raises(ValueError, match=says):
-        detection.opened(io.BytesIO(content))
+@pytest.mark.parametrize("size", [(1, 1), (24, 3000)])
+def test_what_is_too_small_for_a_face_says_so(size):
+    with pytest.raises(ValueError, match="{}×{} pixels, too small or too narrow".format(*size)):
+        detection.read(saved(Image.new("L", size), "PNG"))
+    with pytest.raises(ValueError, match="no such file"):
+        detection.read("nowhere.png")
 
 
-@pytest.mark.parametrize(("form", "most"), [("JPEG", 150), ("PNG", 560)])
+@pytest.mark.parametrize(("form", "most"), [("JPEG", 160), ("PNG", 590)])
 def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, most, astronaut):
-    """A PNG has every pixel in memory once, four bytes each, while it is made smaller; a JPEG never has."""
+    """A PNG has every pixel in memory once, four bytes each, while it is made smaller; a JPEG never has. In MB."""
     file = tmp_path / f"large.{form.lower()}"
     large = "Image.open(sys.argv[1]).resize((10000, 10000)).save(sys.argv[2], compress_level=1)"
     make = f"from PIL import Image; import sys; {large}"
     astronaut.save(tmp_path / "small.png")
     subprocess.run([sys.executable, "-c", make, str(tmp_path / "small.png"), str(file)], check=True)
     look = (
-        "import resource, sys; from fer_helpers import photos; peak = lambda: resource.getrusage("
-        "resource.RUSAGE_SELF).ru_maxrss / 1024; before = peak(); photo = detection.opened(sys.argv[1]); "
-        "print(photo.notes, peak() - before, photo.picture.size, len(detection.find(photo.picture)), sep='|')"
+        "import sys; from fer_helpers.photos import detection; from tests.benchmarks.fresh import peak_memory; "
+        "before = peak_memory(); photo = detection.read(sys.argv[1]); grown = peak_memory() - before; "
+        "print(*photo.notes, grown, photo.image.size, len(detection.detect(photo.image)), sep='|')"
     )
-    told = subprocess.check_output([sys.executable, "-c", look, str(file)], cwd=paths.ROOT, text=True).split("|")
-    assert told[0] == "100 megapixels, made smaller" and float(told[1]) < most
-    assert told[2] == "(1600, 1600)" and int(told[3]) >= 1
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+    printed = subprocess.check_output([sys.executable, "-c", look, str(file)], cwd=paths.ROOT, text=True)
+    note, memory, size, faces = printed.split("|")
+    assert note == "100 megapixels, made smaller" and 0 < float(memory) < most
+    assert size == "(1600, 1600)" and int(faces) >= 1
 
 
 @pytest.mark.slow
@@ -160,102 +119,101 @@ def test_a_thousand_files_and_three_broken_ones_are_997_answers_and_three_reason
     (tmp_path / "c.jpeg").write_bytes((tmp_path / "0" / "000.JPG").read_bytes()[:-200])
     (tmp_path / "notes.txt").write_text("no picture by its name")
     (tmp_path / "._hidden.jpg").write_text("of macOS")
-    told, lines, reasons = [], [], {}
-    for name, photo, faces in album.looked(model, album.gathered(str(tmp_path)), log=told.append):
+    logged, lines, reasons = [], [], {}
+    for name, photo, faces in album.recognise(model, album.collect(str(tmp_path)), log=logged.append):
         if faces:
             lines += album.rows(name, photo, faces, 0.5)
         else:
             reasons[name] = photo
     assert len({line["picture"] for line in lines}) == 997 and set(reasons) == {"a.jpg", "b.png", "c.jpeg"}
-    assert told[-1] == "1,000 of 1,000 pictures" and "damaged" in reasons["c.jpeg"]
+    assert logged[-1] == "1,000 of 1,000 pictures" and "damaged" in reasons["c.jpeg"]
 
 
-def test_places_are_told_in_pixels_of_the_file(model, astronaut, tmp_path):
+def test_boxes_are_in_pixels_of_the_file(model, astronaut, tmp_path):
     astronaut.resize((4096, 4096)).save(tmp_path / "large.png")
-    ((name, photo, faces),) = album.looked(model, album.gathered(str(tmp_path / "large.png")))
+    ((name, photo, faces),) = album.recognise(model, album.collect(str(tmp_path / "large.png")))
     lines = album.rows(name, photo, faces, 1.01)
-    true = Box(*(8 * value for value in album.CARRIED["astronaut.png"][0]))
-    assert any(album.hit(Box(line["left"], line["top"], line["side"]), true) for line in lines)
+    true = Box(*(8 * value for value in album.SAMPLES["astronaut.png"][0]))
+    assert any(album.matches(Box(line["left"], line["top"], line["side"]), true) for line in lines)
     assert {line["answer"] for line in lines} == {"not sure"} and lines[0]["notes"] == "17 megapixels, made smaller"
 
 
-def test_what_is_asked_about(tmp_path, monkeypatch):
-    assert next(iter(album.gathered(""))) == "astronaut.png" and "faces.png" in album.gathered("")
+def test_which_pictures_are_collected(tmp_path):
+    assert next(iter(album.collect(""))) == "astronaut.png" and "faces.png" in album.collect("")
     for asked, says in ((str(tmp_path), "holds no picture"), ("no/such/place", "no file and no folder")):
         with pytest.raises(ValueError, match=says):
-            album.gathered(asked)
+            album.collect(asked)
     with pytest.raises(ValueError, match="upload is for Colab"):
-        album.gathered("upload")
+        album.collect("upload")
 
 
-def test_the_annotated_picture_marks_found_faces_and_leaves_the_picture_alone(model, astronaut):
+def test_the_annotated_picture_marks_detected_faces_and_leaves_the_picture_alone(model, astronaut):
     before = np.asarray(astronaut).copy()
-    faces = detection.look(model, astronaut)
-    made = np.asarray(album.annotated(astronaut, faces, 0.0))
-    assert np.array_equal(before, np.asarray(astronaut)) and (made == album.COLOURS[True]).all(axis=2).any()
-    nobody = detection.look(model, Image.new("RGB", (90, 60)))
+    faces = detection.recognise(model, astronaut)
+    marked = np.asarray(album.annotated(astronaut, faces, 0.0))
+    assert np.array_equal(before, np.asarray(astronaut)) and (marked == album.COLOURS[True]).all(axis=2).any()
+    nobody = detection.recognise(model, Image.new("RGB", (90, 60)))
     assert (np.asarray(album.annotated(Image.new("RGB", (90, 60)), nobody, 0.0)) == album.COLOURS[False]).all(2).any()
 
 
-def test_a_model_of_drawn_faces_is_refused(tmp_path, model):
-    told = {**model.card["metrics"], "data": {**model.card["metrics"]["data"], "demonstration": True}}
-    models.save(model, tmp_path / "drawn.safetensors", metrics=told)
+def test_a_model_of_synthetic_faces_is_refused(tmp_path, model):
+    metrics = {**model.card["metrics"], "data": {**model.card["metrics"]["data"], "demonstration": True}}
+    models.save(model, tmp_path / "synthetic.safetensors", metrics=metrics)
     models.save(model, tmp_path / "unknown.safetensors")
-    for name in ("drawn", "unknown"):
-        with pytest.raises(ValueError, match="doesn't say that it learnt from photographs"):
+    for name in ("synthetic", "unknown"):
+        with pytest.raises(ValueError, match="doesn't say that it was trained on photographs"):
             detection.load(tmp_path / f"{name}.safetensors", 0.8)
 
 
 def test_the_threshold_travels_with_a_model_or_lies_beside_it(tmp_path, model):
-    _, sure = detection.load(predict.given_away(), 0.8)
-    assert sure["accuracy"] == 0.8 and sure["right"] >= 0.8 and 0 < sure["coverage"] < 1
-    assert f"{sure['threshold']:.2f} on" in detection.told(sure) and detection.least(sure) == sure["threshold"]
-    told = {name: value for name, value in model.card["metrics"].items() if name != "confidence_thresholds"}
-    models.save(model, tmp_path / "m.safetensors", metrics=told)
-    assert detection.load(tmp_path / "m.safetensors", 0.8)[1] is None and detection.least(None) == 0
+    _, confidence = detection.load(predict.given_away(), 0.8)
+    assert confidence["accuracy"] == 0.8 <= confidence["right"] and 0 < confidence["coverage"] < 1
+    assert detection.threshold_of(confidence) == confidence["threshold"]
+    assert f"{confidence['threshold']:.2f} on" in detection.threshold_sentence(confidence)
+    metrics = {name: value for name, value in model.card["metrics"].items() if name != "confidence_thresholds"}
+    models.save(model, tmp_path / "m.safetensors", metrics=metrics)
+    assert detection.load(tmp_path / "m.safetensors", 0.8)[1] is None and detection.threshold_of(None) == 0
     probs = np.full((100, 7), 0.1, np.float32)
     probs[:, 0], labels = np.where(np.arange(100) < 60, 0.4, 0.3), np.where(np.arange(100) < 50, 0, 1)
     split = np.where(np.arange(100) < 90, "val", "test")
     results.write_predictions(tmp_path / "predictions.npz", names=split, labels=labels, split=split, probs=probs)
-    sure = detection.load(tmp_path / "m.safetensors", 0.8)[1]
-    assert sure["threshold"] == pytest.approx(0.4) and sure["coverage"] == round(60 / 90, 4)
+    confidence = detection.load(tmp_path / "m.safetensors", 0.8)[1]
+    assert confidence["threshold"] == pytest.approx(0.4) and confidence["coverage"] == round(60 / 90, 4)
     with pytest.raises(ValueError, match=r"between 0.5 and 0.99, not at 1.5"):
         detection.load(tmp_path / "m.safetensors", 1.5)
 
 
 @pytest.mark.slow
-def test_faces_pasted_into_photographs_are_found_in_their_frame(model):
+def test_faces_pasted_into_photographs_are_detected_in_their_frame(model):
     """scikit-image's small faces stand for FER-2013's."""
-    sheet, places = album.sheet()
-    images = torch.from_numpy(np.stack([detection.cut(sheet, place) for place in places[:40]]))
+    sheet, boxes = album.sheet()
+    images = torch.from_numpy(np.stack([detection.crop(sheet, box) for box in boxes[:40]]))
     people = Faces(images, torch.full((40,), 4), np.full(40, "val"), np.arange(40).astype(str))
-    found = framing.measure(model, people, count=30, log=lambda line: None)
-    assert (
-        found["faces"] == 30 and len(found["cases"]) == 6 and set(found["widths"]) == {str(w) for w in framing.WIDTHS}
-    )
-    upright, turned = found["cases"][1], found["cases"][5]
-    assert upright["side"] == turned["side"] == 72 and upright["found"] > 0.6 > 0.4 > turned["found"]
-    assert 0.8 < found["frame_in_windows"] < 1.4
+    measured = framing.measure(model, people, count=30, log=lambda line: None)
+    assert measured["faces"] == 30 and set(measured["widths"]) == {str(width) for width in framing.WIDTHS}
+    _, upright, *_, turned = measured["cases"]
+    assert len(measured["cases"]) == 6 and upright["side"] == turned["side"] == 72
+    assert upright["detected"] > 0.6 > 0.4 > turned["detected"] and 0.8 < measured["frame_in_windows"] < 1.4
     assert upright["true_frame_accuracy"] == pytest.approx(upright["bare_accuracy"], abs=0.1)
 
 
 def test_the_scene_holds_the_face_where_it_says(model):
     image, ground = np.full((48, 48), 255, np.uint8), Image.new("L", (300, 200))
-    made, true = framing.scene(image, ground, 80, 0, np.random.default_rng(3))
+    scene, true = framing.paste(image, ground, 80, 0, np.random.default_rng(3))
     left, top, side = (int(value) for value in true)
-    pixels = np.asarray(made)
+    pixels = np.asarray(scene)
     assert (pixels[top + 8 : top + side - 8, left + 8 : left + side - 8] == 255).all()
     pixels = pixels.copy()
     pixels[top : top + side, left : left + side] = 0
     assert not pixels.any()
-    assert framing.wider(Box(10, 10, 20), 1.5) == Box(5, 5, 30)
+    assert Box(10, 10, 20).scaled(1.5) == Box(5, 5, 30)
 
 
 def test_landmarks_are_where_the_dark_rows_are():
     images = torch.full((2, 48, 48), 200, dtype=torch.uint8)
     images[:, 18, 8:40], images[:, 37, 16:32] = 0, 0
     people = Faces(images, torch.zeros(2, dtype=torch.long), np.full(2, "train"), np.array(["a", "b"]))
-    told = framing.landmarks(people)
-    assert (told["eyes"], told["mouth"]) == (round(18.5 / 48, 3), round(37.5 / 48, 3))
-    assert told["frame_in_windows"] is None, "that is no face"
-    assert framing.landmarks(synthetic.draw(100)).keys() == told.keys()
+    rows = framing.landmarks(people)
+    assert (rows["eyes"], rows["mouth"]) == (round(18.5 / 48, 3), round(37.5 / 48, 3))
+    assert rows["frame_in_windows"] is None, "that is no face"
+    assert framing.landmarks(synthetic.draw(100)).keys() == rows.keys()

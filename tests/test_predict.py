@@ -7,7 +7,7 @@ from PIL import Image
 
 from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.predict import GIVEN_AWAY, as_face, given_away, load_model, predict_emotion
+from fer_helpers.predict import GIVEN_AWAY, given_away, load_model, predict_emotion, probabilities
 
 
 @pytest.fixture
@@ -35,45 +35,29 @@ def test_the_preprocessing_is_that_of_training(model, grey):
     assert list(predict_emotion(model, grey).probabilities.values()) == pytest.approx(expected.tolist())
 
 
-def test_every_form_of_the_same_image_gets_the_same_answer(model, grey, tmp_path):
+def test_a_file_an_array_and_a_picture_get_the_same_answer(model, grey, tmp_path):
     expected = predict_emotion(model, grey)
     Image.fromarray(grey).save(tmp_path / "face.png")
-    colour = np.repeat(grey[:, :, None], 3, axis=2)
-    opaque = np.dstack([colour, np.full((48, 48), 255, np.uint8)])
-    forms = [tmp_path / "face.png", str(tmp_path / "face.png"), Image.fromarray(grey), grey[:, :, None], grey / 255]
-    for form in [*forms, colour, opaque, Image.fromarray(colour)]:
+    for form in (tmp_path / "face.png", str(tmp_path / "face.png"), Image.fromarray(grey), grey / 255):
         assert predict_emotion(model, form) == expected
 
 
-def test_any_size_is_cut_to_its_centre_square():
-    tall = np.zeros((300, 100), dtype=np.uint8)
-    tall[100:200] = 77
-    assert (as_face(tall) == 77).all()
+def test_views_are_a_setting_of_prediction(model, grey):
+    faces = np.stack([grey, grey[::-1]])
+    one, two, ten = (probabilities(model, faces, views) for views in (1, 2, 10))
+    mirrored = probabilities(model, faces[:, :, ::-1], 1)
+    assert two == pytest.approx((one + mirrored) / 2, abs=1e-6) and np.abs(ten - two).max() > 1e-6
+    assert [*predict_emotion(model, grey, views=10).probabilities.values()] == pytest.approx(ten[0], abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("image", "says"),
-    [
-        (np.zeros(48), "has shape"),
-        (np.zeros((2, 48, 48, 3)), "has shape"),
-        (np.zeros((48, 48, 2)), "has shape"),
-        (np.zeros((0, 48)), "has shape"),
-        (np.full((48, 48), 200.0), "from 0 to 1"),
-        (np.full((48, 48), np.nan), "from 0 to 1"),
-        (np.zeros((48, 48), dtype=np.int64), "uint8"),
-    ],
-)
-def test_arrays_that_are_no_images_are_refused(image, says):
-    with pytest.raises(ValueError, match=says):
-        as_face(image)
-
-
-def test_files_that_are_no_images_are_refused(tmp_path):
+def test_what_is_no_picture_is_refused_by_name(model, tmp_path):
     (tmp_path / "face.jpg").write_text("not a picture")
-    with pytest.raises(ValueError, match="not an image"):
-        as_face(tmp_path / "face.jpg")
+    with pytest.raises(ValueError, match=r"face\.jpg can't be used: not an image"):
+        predict_emotion(model, tmp_path / "face.jpg")
+    with pytest.raises(ValueError, match=r"The picture can't be used: .* has shape"):
+        predict_emotion(model, np.zeros(48))
     with pytest.raises(FileNotFoundError):
-        as_face(tmp_path / "none.jpg")
+        predict_emotion(model, tmp_path / "none.jpg")
 
 
 def test_the_first_weights_that_are_there_are_given_away(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 
 def film(path):
     """A film for Chromium's fake camera, 640×480, two seconds: the astronaut, moving from side to side."""
-    astronaut = detection.opened(album.carried()["astronaut.png"]).picture
+    astronaut = detection.read(album.samples()["astronaut.png"]).image
     with path.open("wb") as stream:
         stream.write(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n")
         for k in range(60):

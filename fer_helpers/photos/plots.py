@@ -12,11 +12,11 @@ MOST = 4  # faces of one picture that get bars and a map; the others have their 
 
 
 @styled
-def answered(picture, faces: list, heats, *, least: float):
+def annotated(picture, faces: list, heats, *, threshold: float):
     """A picture with its faces, then for each face what the network saw, its Grad-CAM map, and a bar an emotion.
 
-    picture: a PIL image or (H, W, 3). faces: `photos.Face`s. heats: (N, 48, 48) in [0, 1]. least: the probability below
-    which the answer is "not sure".
+    picture: a PIL image. faces: `detection.Face`s. heats: (N, 48, 48) in [0, 1]. threshold: the probability below which
+    the answer is "not sure".
     """
     rows = min(len(faces), MOST)
     shape = {"figsize": (11, max(3.9, 0.9 + 1.75 * rows)), "layout": "constrained"}
@@ -26,20 +26,18 @@ def answered(picture, faces: list, heats, *, least: float):
     whole.imshow(np.asarray(picture))
     whole.set_axis_off()
     for number, face in enumerate(faces, 1):
-        colour = BLUE if face.found else ORANGE
+        colour = BLUE if face.detected else ORANGE
         whole.add_patch(Rectangle(face.box[:2], face.box.side, face.box.side, fill=False, color=colour, linewidth=2))
-        said = f"{number}: {face.label(least)} {face.probabilities.max():.0%}"
-        where = (max(face.box.left, 0), max(face.box.top, 0))
-        if len(faces) > 12:
-            said = str(number)
-        whole.annotate(said, where, color="white", fontsize=8.5, va="bottom", backgroundcolor=colour)
+        text = f"{number}: {face.label(threshold)} {face.probabilities.max():.0%}" if len(faces) <= 12 else str(number)
+        corner = (max(face.box.left, 0), max(face.box.top, 0))
+        whole.annotate(text, corner, color="white", fontsize=8.5, va="bottom", backgroundcolor=colour)
     whole.set(xlim=(-0.5, picture.width - 0.5), ylim=(picture.height - 0.5, -0.5))
     for row, (face, heat) in enumerate(zip(faces[:rows], heats, strict=False)):
-        _face(figure, places, row, face, heat, least)
+        _face(figure, places, row, face, heat, threshold)
     return figure
 
 
-def _face(figure, places, row: int, face, heat, least: float) -> None:
+def _face(figure, places, row: int, face, heat, threshold: float) -> None:
     """The row of one face beside the picture."""
     seen, looked, bars = (figure.add_subplot(places[row, column]) for column in (1, 2, 3))
     for axes, title in ((seen, f"{row + 1}: as the network sees it"), (looked, f"speaks for {face.likeliest}")):
@@ -49,39 +47,39 @@ def _face(figure, places, row: int, face, heat, least: float) -> None:
     looked.imshow(heat, cmap="inferno", alpha=0.5, vmin=0, vmax=1)
     drawn = bars.barh(EMOTIONS, 100 * face.probabilities, color=list(COLOURS.values()))
     bars.bar_label(drawn, [f"{chance:.0%}" for chance in face.probabilities], fontsize=8, padding=2)
-    if least:
-        bars.axvline(100 * least, color="0.4", linestyle=":")
+    if threshold:
+        bars.axvline(100 * threshold, color="0.4", linestyle=":")
     bars.invert_yaxis()
     bars.set(xlim=(0, 115), xticks=(0, 50, 100))
     bars.tick_params(labelsize=8)
-    bars.set_xlabel("probability (%); dotted: sure enough" if least else "probability (%)", fontsize=8)
+    bars.set_xlabel("probability (%); dotted: confidence threshold" if threshold else "probability (%)", fontsize=8)
 
 
 @styled
-def found(cases: list):
-    """Left: the share of pasted faces that were found; right: accuracy of those, bare and framed by us.
+def framing(cases: list):
+    """Left: the share of pasted faces that were detected; right: their accuracy as we crop them less that of the bare.
 
     cases: as `framing.measure` gives them.
     """
     named = [f"{case['side']} pixels" + f", turned by {case['turn']}°" * bool(case["turn"]) for case in cases]
     figure, (left, right) = plt.subplots(1, 2, sharey=True, width_ratios=(2, 3), figsize=(10.5, 1.9 + 0.5 * len(cases)))
-    drawn = left.barh(range(len(cases)), [100 * case["found"] for case in cases], color="0.7")
-    left.bar_label(drawn, [f"{case['found']:.0%}" for case in cases], fontsize=9, padding=2)
-    left.set(xlabel="found (%)", xlim=(0, 110))
+    drawn = left.barh(range(len(cases)), [100 * case["detected"] for case in cases], color="0.7")
+    left.bar_label(drawn, [f"{case['detected']:.0%}" for case in cases], fontsize=9, padding=2)
+    left.set(xlabel="detected (%)", xlim=(0, 110))
     rows = []
     for name, case in zip(named, cases, strict=True):
-        gain = Difference.read(case["against_bare"]).points if case["found"] else (0, 0, 0)
-        rows.append((name, {"found frame less bare face": gain}))
-    draw_points(right, rows, "accuracy of the found frame less that of the bare face (points)", color=BLUE)
+        gain = Difference.read(case["against_bare"]).points if case["detected"] else (0, 0, 0)
+        rows.append((name, {"detected frame less bare face": gain}))
+    draw_points(right, rows, "accuracy of the detected frame less that of the bare face (points)", color=BLUE)
     right.axvline(0, color="0.5", linestyle=":")
     return figure
 
 
 @styled
-def over_time(seconds, chances, *, name: str):
-    """Probabilities of one face over a film. seconds: (T,). chances: (T, 7), order of EMOTIONS."""
+def over_time(seconds, probabilities, *, name: str):
+    """Probabilities of one face over a film. seconds: (T,). probabilities: (T, 7), order of EMOTIONS."""
     figure, axes = plt.subplots(figsize=(9, 4))
-    for emotion, values, marker in zip(EMOTIONS, np.asarray(chances).T, "osD^v<>", strict=True):
+    for emotion, values, marker in zip(EMOTIONS, np.asarray(probabilities).T, "osD^v<>", strict=True):
         axes.plot(seconds, 100 * values, color=COLOURS[emotion], marker=marker, markersize=3, label=emotion)
     axes.set(xlabel=f"seconds of {name}", ylabel="probability (%)", ylim=(0, 100))
     axes.grid()

@@ -1,4 +1,4 @@
-"""Moving pictures: a film file to a table of emotions over time. Needs PyAV, of the optional extra `demo`."""
+"""Films: a film file to a table of emotions over time. Needs PyAV, of the optional extra `demo`."""
 
 import math
 from collections.abc import Iterator
@@ -7,25 +7,26 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from fer_helpers import paths
+from fer_helpers import images, paths
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.photos import detection
+from fer_helpers.photos import album, detection
 
-LONGER = 640  # pixels of a film's picture: enough for faces from a tenth of it
-SMALLEST = 0.1
-COLUMNS = ["seconds", "face", "left", "head", "side", "answer", "likeliest", "probability", *EMOTIONS]
+PYAV = "av>=14"  # as in pyproject.toml's extra
+LONGEST = 640  # pixels of a film's frame: enough for faces from a tenth of it
+MIN_FACE = 0.1
+COLUMNS = ["seconds", "face", "left", "top", "side", "answer", "likeliest", "probability", *EMOTIONS]
 
 
-def frames(path: str | Path, a_second: float) -> Iterator[tuple[float, Image.Image]]:
-    """Yield (seconds from the start, upright picture) of a film, `a_second` of them at most.
+def frames(path: str | Path, fps: float) -> Iterator[tuple[float, Image.Image]]:
+    """Yield (seconds from the start, upright picture) of a film, `fps` of them a second at most.
 
-    Raises ValueError that says what is wrong: no film, no pictures in it. Where it breaks off, the pictures before
-    that were given, and the error comes after them.
+    Raises ValueError that says what is wrong: no film, no frames in it. Where it breaks off, the frames before that
+    were given, and the error comes after them.
     """
     try:
         import av
     except ImportError as error:
-        raise ValueError(f'Films need the extra packages of `make demo`, or pip install "{_needed("av")}"') from error
+        raise ValueError(f'Films need the extra packages of `make demo`, or pip install "{PYAV}"') from error
     try:
         with av.open(str(path)) as film:
             if not film.streams.video:
@@ -35,9 +36,9 @@ def frames(path: str | Path, a_second: float) -> Iterator[tuple[float, Image.Ima
                 seconds = float(frame.time) if frame.time is not None else count / 25
                 count += 1
                 if seconds >= due - 1e-6:
-                    due = (math.floor(seconds * a_second + 1e-6) + 1) / a_second  # the next point of the grid
-                    picture = frame.to_image()
-                    yield seconds, picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+                    due = (math.floor(seconds * fps + 1e-6) + 1) / fps  # the next point of the grid
+                    image = frame.to_image()
+                    yield seconds, image.rotate(frame.rotation, expand=True) if frame.rotation else image
     except FileNotFoundError:
         raise ValueError(f"There is no film {path}.") from None
     except av.FFmpegError as error:
@@ -46,59 +47,51 @@ def frames(path: str | Path, a_second: float) -> Iterator[tuple[float, Image.Ima
         raise ValueError(f"{path} is a film without a picture.")
 
 
-def _needed(name: str) -> str:
-    from fer_helpers.workbook import environment
+def track(boxes: list, last: dict) -> list[int]:
+    """A number for each box: that of the nearest face of the frames before, or a new one.
 
-    return next(line for line in environment.requirements()["demo"] if line.startswith(name))
-
-
-def follow(boxes: list, before: dict) -> list[int]:
-    """A number for each box: that of the nearest face of the picture before, or a new one.
-
-    before: number -> box of every face seen so far, at its last place; the boxes are written into it.
+    last: number -> box of every face seen so far, at its last place; the boxes are written into it.
     """
     numbers = []
     for box in boxes:
         far = {
             number: max(abs(box.left - old.left), abs(box.top - old.top)) / max(box.side, old.side)
-            for number, old in before.items()
+            for number, old in last.items()
             if number not in numbers
         }
         nearest = min(far, key=far.get, default=None)
-        numbers.append(nearest if nearest is not None and far[nearest] < 0.5 else len(before) + 1)
-        before[numbers[-1]] = box
+        numbers.append(nearest if nearest is not None and far[nearest] < 0.5 else len(last) + 1)
+        last[numbers[-1]] = box
     return numbers
 
 
-def table(model, path: str | Path, *, a_second: float, least: float, log=print) -> tuple[pd.DataFrame, int]:
-    """(a row a face and moment, number of pictures looked at) of a film; a face keeps its number while it moves on.
+def table(model, path: str | Path, *, fps: float, threshold: float, log=print) -> tuple[pd.DataFrame, int]:
+    """(a row a face and moment, number of frames looked at) of a film; a face keeps its number while it moves on.
 
-    a_second: pictures a second that are asked about. least: probability under which the answer is "not sure". Places
-    are pixels of the film. Raises ValueError as `frames`, unless the film breaks off after a picture: that is told.
+    fps: frames a second that are looked at. threshold: probability under which the answer is "not sure". Boxes are in
+    pixels of the film. Raises ValueError as `frames`, unless the film breaks off after a frame: then `log` says so.
     """
-    rows, before, count = [], {}, 0
+    rows, last, count = [], {}, 0
     try:
-        for seconds, picture in frames(path, a_second):
-            scale = max(max(picture.size) / LONGER, 1.0)
-            picture.thumbnail((LONGER, LONGER))
-            faces = [face for face in detection.look(model, picture, SMALLEST) if face.found]
+        for seconds, image in frames(path, fps):
+            frame = images.read(image, LONGEST)
+            faces = [face for face in detection.recognise(model, frame.image, MIN_FACE) if face.detected]
             count += 1
-            for number, face in zip(follow([face.box for face in faces], before), faces, strict=True):
-                places = [round(value * scale) for value in face.box]
-                likeliest, sure = face.likeliest, round(float(face.probabilities.max()), 4)
-                chances = [round(float(value), 4) for value in face.probabilities]
-                rows.append([round(seconds, 3), number, *places, face.label(least), likeliest, sure, *chances])
+            for number, face in zip(track([face.box for face in faces], last), faces, strict=True):
+                answer = album.answer_columns(face, frame.scale, threshold)
+                rows.append({"seconds": round(seconds, 3), "face": number} | answer)
     except ValueError as error:
         if not count:
             raise
-        log(f"Careful: {error} {count} pictures came before that.")
+        log(f"Careful: {error} {count} frames came before that.")
     return pd.DataFrame(rows, columns=COLUMNS), count
 
 
-def write(model, path: str | Path, out: Path, *, a_second: float, least: float) -> Path:
+def write_table(model, path: str | Path, out: Path, *, fps: float, threshold: float) -> Path:
     """The table of a film as `<out>/<name of the film>.csv`; says what stands in it."""
-    found, count = table(model, path, a_second=a_second, least=least)
+    emotions, count = table(model, path, fps=fps, threshold=threshold)
     target = out / f"{Path(path).stem}.csv"
-    paths.write_csv(target, found)
-    print(f"{count:,} pictures of {Path(path).name}, {found.face.nunique()} faces, {len(found):,} answers: {target}")
+    paths.write_csv(target, emotions)
+    faces = emotions.face.nunique()
+    print(f"{count:,} frames of {Path(path).name}, {faces} faces, {len(emotions):,} answers: {target}")
     return target

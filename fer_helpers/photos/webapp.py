@@ -4,7 +4,6 @@ Pictures stay in memory: the answer goes to the page as text, and what Gradio wr
 """
 
 import base64
-import copy
 import html
 import io
 import os
@@ -13,53 +12,62 @@ from pathlib import Path
 
 from PIL import Image
 
-from fer_helpers import predict
+from fer_helpers import images, predict
 from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.photos import album, detection, video
 
-A_SECOND = 15  # webcam pictures that the page sends; one that comes while another is answered waits
-SMALLEST = 0.15  # of the picture's longer side: who sits before a camera is near, and four times fewer places are fast
-CAMERA = {"width": {"ideal": 480}, "height": {"ideal": 360}, "frameRate": {"ideal": 15}}  # more costs the browser most
+FPS = 15  # webcam frames that the page sends a second; one that comes while another is answered waits
+MIN_FACE = 0.15  # of the frame's longer side: who sits before a camera is near, and four times fewer places are fast
+VIEWS = 2  # of a webcam's frame: ten take four times as long for a face, and the next frame moves it anyway
+CAMERA = {"width": {"ideal": 480}, "height": {"ideal": 360}, "frameRate": {"ideal": FPS}}  # more costs the browser most
+DEFAULTS = {"accuracy": 0.8, "fps": 5.0}  # of the answers that are given; frames a second of a film
 ABOUT = """Everything happens on this computer: no picture leaves it, none is kept. The answer is what raters would
 probably call the *expression on the picture*, not what a person feels. Do not use it to judge anybody."""
 REFUSED = """<p id="refused" hidden><b>The camera can't be used.</b> Allow it beside the address, close other programs
 that use it, and load the page anew; or take the other tab, which needs none.</p>"""
 NOTICED = """<script>
-const media = navigator.mediaDevices, told = () => { document.querySelector("#refused").hidden = false; };
+const media = navigator.mediaDevices, refused = () => { document.querySelector("#refused").hidden = false; };
 if (media) {
   const ask = media.getUserMedia.bind(media);
-  media.getUserMedia = (wanted) => ask(wanted).catch((error) => { told(); throw error; });
-} else { addEventListener("load", () => setTimeout(told, 2000)); }
+  media.getUserMedia = (wanted) => ask(wanted).catch((error) => { refused(); throw error; });
+} else { addEventListener("load", () => setTimeout(refused, 2000)); }
 </script>"""  # Gradio itself says nothing of a camera that is refused
 
 
-def shown(photo: detection.Photo, faces: list, least: float) -> str:
+def answer_html(photo: images.Picture, faces: list, threshold: float) -> str:
     """The annotated picture and a bar for each emotion of the largest face, as HTML that holds everything."""
     stream = io.BytesIO()
-    picture = album.annotated(photo.picture, faces, least)
+    picture = album.annotated(photo.image, faces, threshold)
     picture.thumbnail((960, 960))
     picture.save(stream, "JPEG", quality=85)
-    face = max(faces, key=lambda each: each.box.side)
+    face = detection.largest(faces)
     rows = "".join(
         f"<tr><td>{emotion}</td><td><progress value='{chance:.3f}'></progress></td><td>{chance:.0%}</td></tr>"
         for emotion, chance in zip(EMOTIONS, face.probabilities, strict=True)
     )
-    where = "the largest face" if len(faces) > 1 else "the face" if face.found else "the centre square: no face found"
-    notes = f" ({html.escape(photo.notes)})" if photo.notes else ""
+    one = "the face" if face.detected else "the centre square: no face detected"
+    where = "the largest face" if len(faces) > 1 else one
+    notes = f" ({html.escape(', '.join(photo.notes))})" if photo.notes else ""
     source = base64.b64encode(stream.getvalue()).decode()
     return (
-        f"<p id='answer'><b>{face.label(least)}</b>, {where}{notes}</p>"
-        f"<img alt='{face.label(least)}' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
+        f"<p id='answer'><b>{face.label(threshold)}</b>, {where}{notes}</p>"
+        f"<img alt='{face.label(threshold)}' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
         f"<table>{rows}</table>"
     )
 
 
-def of_file(model, path: str, least: float) -> str:
-    """What is shown of an upload, or why it can't be answered; then every file that Gradio wrote for it is removed."""
+def answer_frame(model, frame: Image.Image, threshold: float) -> str:
+    """The answer to a webcam's frame, as HTML."""
+    photo = images.read(frame)
+    return answer_html(photo, detection.recognise(model, photo.image, MIN_FACE, VIEWS), threshold)
+
+
+def answer_upload(model, path: str, threshold: float) -> str:
+    """The answer to an upload, or why there is none; then every file that Gradio wrote for it is removed."""
     try:
-        photo = detection.opened(path)
-        return shown(photo, detection.look(model, photo.picture), least)
+        photo = detection.read(path)
+        return answer_html(photo, detection.recognise(model, photo.image), threshold)
     except ValueError as error:
         return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
     finally:
@@ -68,31 +76,17 @@ def of_file(model, path: str, least: float) -> str:
                 file.unlink(missing_ok=True)
 
 
-def quick(model):
-    """The same network, asked for the face and its mirror image alone, for a webcam.
-
-    A network that is asked for ten views takes four times as long for a face; the next picture moves it anyway.
-    """
-    fast = copy.copy(model)  # the weights are shared
-    fast.views = 2
-    return fast
-
-
-def page(model, least: float):
-    """The page as Gradio's Blocks, not yet served. least: probability under which the answer is "not sure"."""
+def build_page(model, threshold: float):
+    """The page as Gradio's Blocks, not yet served. threshold: probability under which the answer is "not sure"."""
     import gradio
 
-    fast = quick(model)
-
-    def live(picture: Image.Image | None) -> str:
-        if picture is None:
-            return ""
-        return shown(detection.Photo(picture, 1.0, ""), detection.look(fast, picture, SMALLEST), least)
+    def live(frame: Image.Image | None) -> str:
+        return "" if frame is None else answer_frame(model, frame, threshold)
 
     def uploaded(path: str | None) -> str:
-        return "" if path is None else of_file(model, path, least)
+        return "" if path is None else answer_upload(model, path, threshold)
 
-    with gradio.Blocks(title="What does it say about my picture?", analytics_enabled=False) as made:
+    with gradio.Blocks(title="What does it say about my picture?", analytics_enabled=False) as page:
         gradio.Markdown(f"# What does it say about my picture?\n{ABOUT}")
         with gradio.Tab("Camera"), gradio.Row():
             with gradio.Column():
@@ -104,7 +98,7 @@ def page(model, least: float):
                 live,
                 camera,
                 answer,
-                stream_every=1 / A_SECOND,
+                stream_every=1 / FPS,
                 time_limit=None,
                 concurrency_limit=1,
                 show_progress="hidden",
@@ -112,12 +106,12 @@ def page(model, least: float):
             )
         with gradio.Tab("Picture"), gradio.Row():
             upload = gradio.File(label="A picture of yours", type="filepath")
-            said = gradio.HTML()
-            upload.upload(uploaded, upload, said, api_visibility="private")
-    return made
+            answer = gradio.HTML()
+            upload.upload(uploaded, upload, answer, api_visibility="private")
+    return page
 
 
-def serve(model, least: float, *, block: bool = True, browser: bool = True):
+def serve(model, threshold: float, *, block: bool = True, browser: bool = True):
     """Show the page on this computer's own address until it is stopped.
 
     block: False returns the page and its address at once; its `close` ends it.
@@ -126,8 +120,8 @@ def serve(model, least: float, *, block: bool = True, browser: bool = True):
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": folder.name}
     import gradio  # reads these when it is imported
 
-    made = page(model, least)
-    _, address, _ = made.launch(
+    page = build_page(model, threshold)
+    _, address, _ = page.launch(
         server_name="127.0.0.1",  # nobody else in the network
         share=False,
         inbrowser=browser,
@@ -141,21 +135,21 @@ def serve(model, least: float, *, block: bool = True, browser: bool = True):
         theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
     )
     print(f"The page is at {address} on this computer alone; Ctrl-C ends it.")
-    made.folder = folder  # lives as long as the page
+    page.folder = folder  # lives as long as the page
     if block:
-        made.block_thread()
-    return made, address
+        page.block_thread()
+    return page, address
 
 
-def answer(command: str, model: str, film: str, out: Path, asked: dict[str, str]) -> None:
-    """`make demo` and `make video`. model: a file, or empty for the one that is given away. asked: what PARAMS says."""
-    known = {"sure": 0.8, "a_second": 5.0}
+def run(command: str, model: str, film: str, out: Path, parameters: dict[str, str]) -> None:
+    """`make demo` and `make video`. model: a file, or empty for the default. parameters: as PARAMS names them."""
     try:
-        values = known | {name: type(known[name])(value) for name, value in asked.items()}
+        values = DEFAULTS | {name: type(DEFAULTS[name])(value) for name, value in parameters.items()}
     except (KeyError, ValueError) as error:
-        raise UserError(f'PARAMS takes numbers, like PARAMS="sure=0.8 a_second=5", not {error}.') from None
-    network, sure = detection.load(model or predict.given_away(), values["sure"])
-    print(detection.told(sure))
+        raise UserError(f'PARAMS takes numbers, like PARAMS="accuracy=0.8 fps=5", not {error}.') from None
+    network, confidence = detection.load(model or predict.given_away(), values["accuracy"])
+    print(detection.threshold_sentence(confidence))
+    threshold = detection.threshold_of(confidence)
     if command == "demo":
-        return serve(network, detection.least(sure))
-    video.write(network, film, out, a_second=values["a_second"], least=detection.least(sure))
+        return serve(network, threshold)
+    video.write_table(network, film, out, fps=values["fps"], threshold=threshold)

@@ -115,7 +115,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
         from fer_helpers.photos import webapp
 
         model, film = options.get("MODEL", ""), options.get("VIDEO", "")
-        return webapp.answer(command, model, film, out / "videos", notebook_parameters(options))
+        return webapp.run(command, model, film, out / "videos", notebook_parameters(options))
     if command == "rehearse":
         from tests.rehearsal import rehearsal
 

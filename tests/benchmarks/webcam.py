@@ -22,16 +22,19 @@ COUNT = """() => {
 
 def measure(data: str, small: bool, out_root: str) -> dict:
     """`answered_a_second`: pictures that differ from the one before, counted in the browser's page."""
-    model, sure = detection.load(predict.given_away(), 0.8)
-    made, address = webapp.serve(model, detection.least(sure), block=False, browser=False)
+    model, confidence = detection.load(predict.given_away(), 0.8)
+    page, address = webapp.serve(model, detection.threshold_of(confidence), block=False, browser=False)
     seconds = 3 if small else 30
-    with tempfile.TemporaryDirectory() as folder, webcam.opened(address, webcam.film(Path(folder) / "c.y4m")) as page:
-        webcam.begin(page)
-        page.evaluate(COUNT)
-        page.wait_for_timeout(1000 * seconds)
-        shown = page.evaluate("window.shown")
-    made.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        webcam.opened(address, webcam.film(Path(folder) / "c.y4m")) as browser,
+    ):
+        webcam.begin(browser)
+        browser.evaluate(COUNT)
+        browser.wait_for_timeout(1000 * seconds)
+        shown = browser.evaluate("window.shown")
+    page.close()
     span = (shown[-1] - shown[0]) / 1000
     rate = round((len(shown) - 1) / span, 1)
-    asked = {"model": predict.given_away().stem, "asked": webapp.A_SECOND}
+    asked = {"model": predict.given_away().stem, "asked": webapp.FPS}
     return {"answered_a_second": rate, "seconds": round(span, 1), **asked}

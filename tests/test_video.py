@@ -1,6 +1,6 @@
-"""Films and the page with the webcam: what needs the extra `demo` and Playwright is left out where they aren't there.
+"""Films and the web page: what needs the extra `demo` and Playwright is left out where they aren't there.
 
-After `make demo`: .venv/demo/bin/python -m pip install playwright, .venv/demo/bin/python -m pytest tests/test_moving.py
+After `make demo`: .venv/demo/bin/python -m pip install playwright, .venv/demo/bin/python -m pytest tests/test_video.py
 """
 
 import os
@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fer_helpers import images, models, paths
 from fer_helpers.errors import UserError
 from fer_helpers.photos import album, detection, video, webapp
 from fer_helpers.photos.detection import Box
@@ -30,17 +31,17 @@ def shot(path, pictures, rate=10):
 
 
 def test_a_face_keeps_its_number_while_it_moves_on():
-    before = {}
-    assert video.follow([Box(0, 0, 50), Box(200, 0, 60)], before) == [1, 2]
-    assert video.follow([Box(190, 10, 60)], before) == [2]
-    assert video.follow([Box(5, 5, 50), Box(400, 0, 50)], before) == [1, 3]
-    assert video.follow([Box(0, 0, 50), Box(8, 0, 50)], before)[0] == 1, "one number is one face"
+    last = {}
+    assert video.track([Box(0, 0, 50), Box(200, 0, 60)], last) == [1, 2]
+    assert video.track([Box(190, 10, 60)], last) == [2]
+    assert video.track([Box(5, 5, 50), Box(400, 0, 50)], last) == [1, 3]
+    assert video.track([Box(0, 0, 50), Box(8, 0, 50)], last)[0] == 1, "one number is one face"
 
 
 def test_a_film_becomes_a_table(model, astronaut, tmp_path):
     pictures = [astronaut.crop((2 * k, 0, 400 + 2 * k, 300)) for k in range(30)]
     film = shot(tmp_path / "a film.mp4", pictures)
-    target = video.write(model, film, tmp_path / "out", a_second=5, least=0.4)
+    target = video.write_table(model, film, tmp_path / "out", fps=5, threshold=0.4)
     table = pd.read_csv(target)
     assert list(table.columns) == video.COLUMNS and target.name == "a film.csv"
     face = table[table.face == table.face.mode()[0]]
@@ -63,7 +64,7 @@ def test_films_that_cannot_be_read_say_why(model, tmp_path):
         ("none.mp4", "no film"),
     ):
         with pytest.raises(ValueError, match=says):
-            video.table(model, tmp_path / name, a_second=5, least=0.4)
+            video.table(model, tmp_path / name, fps=5, threshold=0.4)
 
 
 def test_a_film_that_breaks_off_keeps_what_came_before(model, astronaut, tmp_path):
@@ -75,38 +76,39 @@ def test_a_film_that_breaks_off_keeps_what_came_before(model, astronaut, tmp_pat
 
 def test_without_the_extra_packages_a_sentence_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(ValueError, match=r'pip install "av>='):
+    with pytest.raises(ValueError, match=f'pip install "{video.PYAV}"'):
         list(video.frames(tmp_path / "film.mp4", 5))
+    assert f'  "{video.PYAV}"' in (paths.ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize(("asked", "says"), [({"sure": "high"}, "takes numbers"), ({"sur": "1"}, "takes numbers")])
-def test_slips_of_the_hand_are_sentences(asked, says, tmp_path):
-    with pytest.raises(UserError, match=says):
-        webapp.answer("video", "", "", tmp_path, asked)
+@pytest.mark.parametrize("parameters", [{"accuracy": "high"}, {"acuracy": "1"}])
+def test_slips_of_the_hand_are_sentences(parameters, tmp_path):
+    with pytest.raises(UserError, match="takes numbers"):
+        webapp.run("video", "", "", tmp_path, parameters)
 
 
 def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, astronaut):
-    photo = detection.Photo(astronaut, 1.0, "<script>")
-    made = webapp.shown(photo, detection.look(model, astronaut), 0.4)
-    assert "data:image/jpeg;base64," in made and "<script>" not in made and made.count("<tr>") == 7
-    assert "centre square" in webapp.shown(photo, detection.look(model, Image.new("RGB", (99, 99))), 0.4)
+    photo = images.read(astronaut)._replace(notes=("<script>",))
+    answer = webapp.answer_html(photo, detection.recognise(model, astronaut), 0.4)
+    assert "data:image/jpeg;base64," in answer and "<script>" not in answer and answer.count("<tr>") == 7
+    assert "centre square" in webapp.answer_frame(model, Image.new("RGB", (99, 99)), 0.4)
 
 
-def test_a_webcam_asks_for_two_views_and_leaves_the_network_as_it_is(model, astronaut):
-    two, ten = webapp.quick(model), webapp.quick(model)
-    ten.views = 10
-    image = np.stack([detection.cut(astronaut, detection.find(astronaut)[0])])
-    expected, exact = detection.answers(two, image), detection.answers(ten, image)
-    np.testing.assert_array_equal(detection.answers(webapp.quick(ten), image), expected)
-    assert ten.views == 10 and not np.array_equal(exact, expected)
+def test_a_webcam_takes_two_views_and_an_upload_the_models_own(model, astronaut, tmp_path, monkeypatch):
+    views, real = [], models.probabilities
+    monkeypatch.setattr(models, "probabilities", lambda *given: views.append(given[2]) or real(*given))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    assert "happy" in webapp.answer_frame(model, astronaut, 0.4)
+    assert "happy" in webapp.answer_upload(model, album.samples()["astronaut.png"], 0.4)
+    assert views == [2, None]
 
 
 @pytest.fixture(scope="module")
 def served(model):
     pytest.importorskip("gradio")
-    made, address = webapp.serve(model, 0.47, block=False, browser=False)
+    page, address = webapp.serve(model, 0.47, block=False, browser=False)
     yield address
-    made.close()
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ def test_an_upload_is_answered_or_refused_and_not_kept(served, camera, tmp_path)
     there = "says => [...document.querySelectorAll('#answer')].some(e => e.innerText.includes(says))"
     with webcam.opened(served, camera) as page:
         page.click("button[role=tab]:has-text('Picture')")
-        for file, says in ((album.carried()["astronaut.png"], "happy"), (tmp_path / "pdf.jpg", "no picture of a kind")):
+        for file, says in ((album.samples()["astronaut.png"], "happy"), (tmp_path / "pdf.jpg", "not an image")):
             page.set_input_files("input[type=file] >> nth=-1", file)
             page.wait_for_function(there, arg=says, timeout=120_000)
             page.click("[aria-label='Clear'], [aria-label='Remove this file']")
