@@ -305,7 +305,8 @@ def test_a_run_that_the_repository_keeps_is_not_trained_again(people, fits, tmp_
     spec = spec_of(condition, people, tmp_path / "clone")
     kept.write(spec.published, trained | {"weights": {}})  # the repository keeps none
     (read,) = study([condition], tmp_path / "clone", seeds=[0])
-    assert fits == [(28, 0)] and (read["probs"] == trained["probs"]).all() and spec.file.exists()
+    assert fits == [(28, 0)] and (read["probs"] == trained["probs"]).all()
+    assert evaluations(tmp_path / "clone") == ["half_seed0"], "its test evaluation counts here too"
     study([replace(condition, config=replace(CFG, peak_lr=0.01))], tmp_path / "clone", seeds=[0])
     assert len(fits) == 2, "other settings are another run"
 
