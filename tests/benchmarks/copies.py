@@ -28,7 +28,8 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     runs = [measured("copies", "build", data) for _ in range(1 if small else 3)]
     print("build:", *runs, sep="\n  ")
     growth = [
-        measured("copies", "drawn", count) for count in ((300, 600) if small else (10_000, 20_000, 40_000, 80_000))
+        measured("copies", "of_synthetic", count)
+        for count in ((300, 600) if small else (10_000, 20_000, 40_000, 80_000))
     ]
     print("growth:", *growth, sep="\n  ")
     beside = measured("copies", "beside", data, 5 if small else 200)
@@ -53,7 +54,7 @@ def build(data: str) -> dict:
     return built(sources.load(data, log=lambda line: None))
 
 
-def is_synthetic(count: str) -> dict:
+def of_synthetic(count: str) -> dict:
     """The same on synthetic faces."""
     return built(synthetic.draw(int(count)))
 
