@@ -1,7 +1,6 @@
 """Arrays in, Figure out. One style for all; nothing here shows, saves or seeds.
 
-Every figure takes `title`, the finding in a sentence, and `caption`, the data set and the number of faces
-(`Faces.caption`); a demonstration on synthetic faces is marked in the caption's colour.
+Every figure takes `title`, the finding in a sentence, and `caption`, data set and number of faces (`Faces.caption`).
 """
 
 from functools import wraps
@@ -17,7 +16,6 @@ COLOURS = dict(zip(EMOTIONS, sns.color_palette("colorblind", len(EMOTIONS)), str
 NUMBER = "{x:,g}"  # of a tick: 7,000 and 2.5
 BLUE, ORANGE, GREEN, RED, *_ = sns.color_palette("colorblind")
 STYLE = {
-    "figure.dpi": 100,
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -39,8 +37,7 @@ def styled(draw):
         with plt.rc_context(STYLE):
             figure = draw(*args, **options)
             figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12.5, wrap=True)
-            colour = RED if "DEMONSTRATION" in caption else "0.35"
-            figure.supxlabel(caption, x=0.01, ha="left", fontsize=9.5, color=colour)
+            figure.supxlabel(caption, x=0.01, ha="left", fontsize=9.5, color=RED if "DEMO" in caption else "0.35")
             figure.draw_without_rendering()  # settles the layout while the style holds
         plt.close(figure)  # pyplot would keep it alive and show it a second time
         figure._repr_mimebundle_ = lambda **_: ({}, {"image/png": {"alt": f"{title}. {caption}"}})  # in Jupyter
@@ -94,13 +91,13 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
 
 
 @styled
-def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str, share: bool = False, label="count"):
-    """Heat map with numbers. values: (R, C); share: colour and write each row's percentages instead of counts."""
+def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str, label: str = ""):
+    """Heat map with numbers. values: (R, C). label: what they are; without it, counts, shown as % of their row."""
     values = np.asarray(values)
-    shown = 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1) if share else values
+    shown = values if label else 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     figure, axes = plt.subplots(figsize=(max(7.0, 1.5 + 0.85 * len(columns)), 1.6 + 0.55 * len(rows)))
-    bar = {"label": "% of the row" if share else label, "format": NUMBER}
-    style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ".0f" if share else ",.0f"}
+    style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ",.0f"}
+    bar = {"label": label or "% of the row", "format": NUMBER}
     sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws=bar, **style)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="y", rotation=0)
@@ -146,22 +143,22 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
     return figure
 
 
-def draw_points(axes, rows: list, xlabel: str, **look) -> None:
-    """Points with intervals into axes, a row of them for each of rows; see intervals."""
+def draw_points(axes, rows: list, xlabel: str, looks=None, **look) -> None:
+    """Points with intervals into axes, a row of them for each of rows; see intervals. looks: part -> its own look."""
     named = list(dict.fromkeys(part for _, values in rows for part in values))
     apart = min(0.22, 0.75 / max(len(named), 1)) if any(len(values) > 1 for _, values in rows) else 0
     for k, part in enumerate(named):
         place = [row + (k - (len(named) - 1) / 2) * apart for row in range(len(rows))]
         there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
         y, middle, low, high, *runs = np.array(there).T
-        style = {"fmt": "osD^v"[k % 5], "color": sns.color_palette("colorblind")[k]} | look
+        style = {"fmt": "osD^v"[k % 5], "color": sns.color_palette("colorblind")[k]}
+        style |= look | (looks or {}).get(part, {})
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
         for values in runs:
             axes.plot(values, y, "o", color=style["color"], markersize=4, markeredgecolor="white", zorder=3)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set(xlabel=xlabel)
-    axes.grid(True, axis="x")
+    axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    axes.grid(axis="x")
 
 
 @styled
@@ -172,9 +169,8 @@ def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
     """
     figure, (left, side) = plt.subplots(1, 2, sharey=True, width_ratios=(3, 2), figsize=(10.5, 1.9 + 0.5 * len(rows)))
     draw_points(left, rows, xlabel)
-    draw_points(
-        side, [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)], gain_label, color="0.2"
-    )
+    beside = [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)]
+    draw_points(side, beside, gain_label, color="0.2")
     side.axvline(0, color="0.5", linestyle=":")
     left.legend(fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.06 - 0.5 / (1 + len(rows))), ncols=4)
     return figure
@@ -186,20 +182,15 @@ def differences(panels: dict):
 
     panels: measure -> [(condition, Difference), …], the same conditions in each.
     """
-    rows = next(iter(panels.values()))
-    size = (max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * len(rows))
+    size = (max(9.6, 3.6 * len(panels)), 1.9 + 0.5 * max(map(len, panels.values())))
     figure, places = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=size)
-    looks = {"significant": {"fmt": "o", "color": BLUE}, "inconclusive": {"fmt": "o", "color": "0.45", "mfc": "white"}}
+    looks = {"significant": {"color": BLUE}, "inconclusive": {"color": "0.45", "mfc": "white"}}
     for axes, (measure, rows) in zip(places[0], panels.items(), strict=True):
         axes.axvline(0, color="0.5", linestyle=":")
-        for label, look in looks.items():
-            shown = lambda gain: (gain.verdict == "inconclusive") == (label == "inconclusive")  # noqa: E731, B023
-            mine = [(condition, {label: gain.points} if shown(gain) else {}) for condition, gain in rows]
-            draw_points(axes, mine, f"{measure} (points)", markersize=9, **look)
-    keys = [
-        plt.Line2D([], [], marker="o", markersize=9, label=label, color=look["color"], mfc=look.get("mfc"))
-        for label, look in looks.items()
-    ]
+        label = lambda gain: "inconclusive" if gain.verdict == "inconclusive" else "significant"  # noqa: E731
+        parted = [(condition, {label(gain): gain.points}) for condition, gain in rows]
+        draw_points(axes, parted, f"{measure} (points)", looks, fmt="o", markersize=9)
+    keys = [plt.Line2D([], [], marker="o", markersize=9, label=label, **look) for label, look in looks.items()]
     if any(len(gain.each) > 1 for rows in panels.values() for _, gain in rows):
         keys += [plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")]
     figure.legend(handles=keys, loc="outside lower right", ncols=3, fontsize=9.5)

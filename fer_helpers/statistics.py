@@ -119,8 +119,7 @@ def pigeonhole_mean(values, other=None, *, together=None, among=1, of="accuracy"
     mean may be over other faces than the other. `other` may be 0, where values are differences already.
     together, among: as in `compare`.
     """
-    sides = [np.asarray(values, dtype=np.float64)]
-    sides += [] if other is None else [np.broadcast_to(np.asarray(other, dtype=np.float64), sides[0].shape)]
+    sides = np.broadcast_arrays(*(np.asarray(side, np.float64) for side in (values, other) if side is not None))
     if any(np.isnan(side).all() for side in sides):
         raise ValueError("There is no face to compare: a part is empty.")
     sums = [np.stack([np.nan_to_num(side), ~np.isnan(side)], axis=-1).swapaxes(0, 1) for side in sides]

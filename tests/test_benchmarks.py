@@ -20,19 +20,19 @@ from tests.benchmarks import accuracy, usual, work
 
 
 @pytest.mark.bench
-def test_the_benchmark_of_copies_measures_and_keeps_the_other_sections(tmp_path, monkeypatch):
+def test_the_benchmark_of_duplicates_measures_and_keeps_the_other_sections(tmp_path, monkeypatch):
     monkeypatch.setattr(cli, "module", lambda name, *words: bench.main(*words))
     paths.write_json(tmp_path / "bench.json", {"another": {"seconds": 1}})
-    cli.do("bench", {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "copies small"})
-    told = paths.read_json(tmp_path / "bench.json")
-    assert told["another"] == {"seconds": 1}
-    section = told["copies"]
+    cli.do("bench", {"DATA": "synthetic", "OUT": str(tmp_path), "PARAMS": "duplicates small"})
+    bench_json = paths.read_json(tmp_path / "bench.json")
+    assert bench_json["another"] == {"seconds": 1}
+    section = bench_json["duplicates"]
     assert section["small"] and section["data"]["kind"] == "synthetic" and section["run"]["device"].startswith("cpu: ")
     assert [each["images"] for each in section["growth"]["runs"]] == [300, 600]
     (build,) = section["build"]["runs"]
     assert build["images"] == 4000 and build["memory_peak_mb"] >= build["memory_before_mb"] > 50
     beside = section["side_by_side"]
-    assert beside["planted"] == 5 * 19 and beside["images"] < 4000 + 95  # blanks and exact copies are out
+    assert beside["planted"] == 5 * 19 and beside["images"] < 4000 + 95  # blanks and exact duplicates are out
     assert beside["ours"]["planted_missed"] == 0 and beside["ours"]["pairs"] >= 95
 
 
@@ -56,12 +56,12 @@ def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(tmp_
         for rival in ("usual_loop", "cached_rival"):
             assert row[f"{rival}_ratio"] == loops[f"{rival}_ratio"]
             assert row[f"{rival}_ratio"] == pytest.approx(row["ours"] / row[rival], abs=1e-3)
-        told = section["networks"][network]
-        assert sum(told["epoch"].values()) == pytest.approx(1, abs=1e-3)
-        assert sum(told["operations"].values()) == pytest.approx(1, abs=1e-3)
-        assert told["epoch"]["products at full rate"] == told["share_of_product_rate"] > 0
-        assert {"preprocess and augment", "forward", "backward"} < set(told["step_ms"])
-        assert min(*told["step_ms"].values(), *numbers(loops)) >= 0 and "What binds: " in told["binds"]
+        parts = section["networks"][network]
+        assert sum(parts["epoch"].values()) == pytest.approx(1, abs=1e-3)
+        assert sum(parts["operations"].values()) == pytest.approx(1, abs=1e-3)
+        assert parts["epoch"]["products at full rate"] == parts["share_of_product_rate"] > 0
+        assert {"preprocess and augment", "forward", "backward"} < set(parts["step_ms"])
+        assert min(*parts["step_ms"].values(), *numbers(loops)) >= 0 and "What binds: " in parts["binds"]
     assert [row["precision"] for row in section["products"]] == ["float32", "bfloat16"]
     assert [each["images"] for each in section["growth"]["runs"]] == [128, 256]
     assert section["growth"]["runs"][0]["memory_peak_mb"] > 100
@@ -111,21 +111,21 @@ def test_accuracy_is_measured_once_and_resumed(tmp_path, monkeypatch, capsys):
     cli.do("bench-accuracy", options)
     trained = len(began)
     first = paths.read_json(tmp_path / "bench.json")
-    assert trained == 4 and set(first) == {"accuracy", "with_copies"}, "two seeds of each, when it is tried small"
+    assert trained == 4 and set(first) == {"accuracy", "with_duplicates"}, "two seeds of each, when it is tried small"
     cli.do("bench-accuracy", options)
     assert len(began) == trained, "finished runs are read"
     again, said = paths.read_json(tmp_path / "bench.json"), capsys.readouterr().out
-    for name, told in again.items():
-        assert told["runs"] == first[name]["runs"] and told["averaged"] == first[name]["averaged"]
-        assert [each["seed"] for each in told["runs"]] == [0, 1] and told["training_faces"] == 300
-        assert all(each["seconds"] > 0 and 0 <= each["test_7178"] <= 1 for each in told["runs"])
-        assert told["median"]["val"] == pytest.approx(np.mean([each["val"] for each in told["runs"]]))
-        assert not told["reached"] and told["told"] in said and "not reached" in told["told"]
+    for name, result in again.items():
+        assert result["runs"] == first[name]["runs"] and result["averaged"] == first[name]["averaged"]
+        assert [each["seed"] for each in result["runs"]] == [0, 1] and result["training_faces"] == 300
+        assert all(each["seconds"] > 0 and 0 <= each["test_7178"] <= 1 for each in result["runs"])
+        assert result["median"]["val"] == pytest.approx(np.mean([each["val"] for each in result["runs"]]))
+        assert not result["reached"] and result["verdict"] in said and "not reached" in result["verdict"]
     assert len(pd.read_csv(tmp_path / "bench_small" / "test_evaluations.csv")) == trained, "one opening a run"
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     lines = readme.block("accuracy").splitlines()
     assert f"{again['accuracy']['median']['test']:.1%} on PrivateTest" in lines[0]
-    assert len(lines) == 2 and f"{again['with_copies']['median']['test']:.1%} on PrivateTest" in lines[1]
+    assert len(lines) == 2 and f"{again['with_duplicates']['median']['test']:.1%} on PrivateTest" in lines[1]
     record = {"weights": 2_600_000, "epochs_seen": 60, "test": {"accuracy": 0.7, "accuracy_ci95": [0.685, 0.715]}}
     record["run"] = {"seconds": 3600, "threads": 2, "device": "cpu: one", "precision": "bfloat16"}
     paths.write_json(tmp_path / "08_record" / "single" / "metrics.json", record)
@@ -142,7 +142,7 @@ def test_a_goal_is_reached_by_accuracy_and_time_together(seconds, right, reached
     assert section["reached"] == reached and section["median"]["test_7178"] == right / 100
     assert section["averaged"]["test_7178"] == right / 100 and section["averaged"]["seconds"] == 3 * seconds
     section = accuracy.judged(replace(accuracy.RECIPE, goal=accuracy.Goal("test_7178", 0.65, None)), [result], people)
-    assert section["reached"] == (right >= 65) and "65.00% on both test parts together: " in section["told"]
+    assert section["reached"] == (right >= 65) and "65.00% on both test parts together: " in section["verdict"]
 
 
 def test_averaged_answers_may_be_right_where_each_network_is_wrong():
@@ -172,7 +172,7 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tmp_path, monkeypatch)
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    names = "copies, engine, photos, webcam, accuracy, with_copies, cluster, page, start and small"
+    names = "duplicates, engine, photos, webcam, accuracy, with_duplicates, cluster, page, start and small"
     with pytest.raises(SystemExit, match=f"copys; PARAMS takes {names}"):
         bench.main("synthetic", "outputs", "copys")
 

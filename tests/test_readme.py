@@ -29,7 +29,7 @@ def test_what_was_not_measured_yet_is_not_mentioned(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     for name in ("start", "page", "speed", "accuracy", "cluster", "photos"):
         assert block(name) and readme.block(name) == "", name
-    paths.write_json(tmp_path / "bench.json", {"copies": {}})
+    paths.write_json(tmp_path / "bench.json", {"duplicates": {}})
     assert readme.block("speed") == ""
 
 

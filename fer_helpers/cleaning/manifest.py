@@ -14,14 +14,8 @@ from fer_helpers import paths
 from fer_helpers.cleaning import duplicates
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces, pixel_sha256
 
-REASONS = (
-    "blank",
-    "duplicate_of_test",
-    "duplicate_of_val",
-    "conflict",
-    "duplicate",
-    "kept",
-)  # the first that fits counts
+# The first that fits counts
+REASONS = ("blank", "duplicate_of_test", "duplicate_of_val", "conflict", "duplicate", "kept")
 COLUMNS = ("name", "split", "label", "sha256", "group", "keep", "reason", "twin")
 STAGE = "02_cleaning"
 
@@ -30,7 +24,6 @@ def decide(
     people: Faces,
     group: np.ndarray,
     flat: np.ndarray,
-    sha256: np.ndarray,
     links: np.ndarray = (),
     *,
     majority: float = 0.5,
@@ -46,6 +39,7 @@ def decide(
     """
     table = pd.DataFrame({"name": people.names, "split": people.split})
     table["label"] = np.array(EMOTIONS)[people.labels.numpy()]
+    sha256 = pixel_sha256(people.images.numpy())
     table["sha256"], table["group"], table["flat"] = sha256, group, flat
     table = table.sort_values("name", ignore_index=True)
     table["group"] = table.groupby("group", sort=False).ngroup()  # numbered by first name, whatever the order was
@@ -113,7 +107,7 @@ def build(
     group, pairs = duplicates.find_duplicates(images, flat=flat, sha256=sha256, **rules)
     links = pairs.loc[pairs["duplicate"], ["i", "j"]].to_numpy()
     links = links[group[links[:, 0]] != group[links[:, 1]]]
-    manifest = decide(people, group, flat, sha256, links, majority=majority, duplicates_of_val=duplicates_of_val)
+    manifest = decide(people, group, flat, links, majority=majority, duplicates_of_val=duplicates_of_val)
     return manifest, pairs
 
 
@@ -247,13 +241,3 @@ def label_agreement(manifest: pd.DataFrame, *, seed: int = 0, resamples: int = 2
     told = {"agreement": [mean], "ci95": [low, high], "ceiling": [mean, mean**0.5], "ceiling_ci95": [low, high**0.5]}
     told = {name: [round(float(value), 4) for value in values] for name, values in told.items()}
     return {"pictures": len(n), **told, "agreement": told["agreement"][0]}
-
-
-def planted_recall(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:
-    """For synthetic faces, whose truth is known: kind, planted, found (both in one group, or called blank)."""
-    table = pd.DataFrame(planted, columns=["name", "twin", "kind"])
-    rows = manifest.set_index("name")
-    together = rows.group.reindex(table.name).to_numpy() == rows.group.reindex(table.twin).to_numpy()
-    blank = (rows.reason.reindex(table.name) == "blank").to_numpy()
-    found = np.where(table.kind == "blank", blank, together)
-    return table.assign(found=found).groupby("kind", sort=False).agg(planted=("found", "size"), found=("found", "sum"))

@@ -112,3 +112,13 @@ def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int 
     for name, values in {"found": found, "right": right, "wrong": wrong, "hash_found": far <= 10}.items():
         table[name] = np.bincount(of, values, minlength=len(tries)).astype(int)
     return table
+
+
+def synthetic_recall(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:
+    """For synthetic faces, whose truth is known: kind, planted, found (both in one group, or called blank)."""
+    table = pd.DataFrame(planted, columns=["name", "twin", "kind"])
+    rows = manifest.set_index("name")
+    together = rows.group.reindex(table.name).to_numpy() == rows.group.reindex(table.twin).to_numpy()
+    blank = (rows.reason.reindex(table.name) == "blank").to_numpy()
+    table["found"] = np.where(table.kind == "blank", blank, together)
+    return table.groupby("kind", sort=False).agg(planted=("found", "size"), found=("found", "sum"))

@@ -126,7 +126,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
 
     data = options.get("DATA", "auto")
     if command in ("bench", "bench-accuracy"):
-        names = {"bench-accuracy": ("accuracy", "with_copies")}.get(command, ())
+        names = {"bench-accuracy": ("accuracy", "with_duplicates")}.get(command, ())
         return module("tests.benchmarks", sources.find(data).given, str(out), *names, *words)
     if command == "evaluate":
         return kept.evaluate(options["MODEL"], data, str(out), budget_of(options))

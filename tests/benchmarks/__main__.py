@@ -13,8 +13,9 @@ import torch
 from fer_helpers import devices, paths
 from fer_helpers.data import sources
 
-SHORT = ("copies", "engine")
-NAMED = ("photos", "webcam", "accuracy", "with_copies", "cluster", "page", "start")  # only if asked for: PARAMS=photos
+SHORT = ("duplicates", "engine")
+# Only if asked for: PARAMS=photos
+NAMED = ("photos", "webcam", "accuracy", "with_duplicates", "cluster", "page", "start")
 NAMES = (*SHORT, *NAMED)
 
 
@@ -27,9 +28,9 @@ def main(data: str, out_root: str, *words: str) -> None:
     for name in [name for name in NAMES if name in words] or SHORT:
         print(f"{name}: on {data}" + (", small: the numbers mean nothing" if small else ""))
         start = time.perf_counter()
-        found = importlib.import_module(f"tests.benchmarks.{name}").measure(data, small, out_root)
+        results = importlib.import_module(f"tests.benchmarks.{name}").measure(data, small, out_root)
         card = devices.run_card(torch.device("cpu"), seconds=round(time.perf_counter() - start, 1))
-        section = {"data": sources.load(data, log=lambda line: None).card(), "small": small, "run": card, **found}
+        section = {"data": sources.load(data, log=lambda line: None).card(), "small": small, "run": card, **results}
         before = paths.read_json(path) if path.exists() else {}
         paths.write_json(path, dict(sorted({**before, name: section}.items())))
     print(f"written: {path}")

@@ -36,7 +36,7 @@ class Recipe:
     config: TrainConfig
     network: str = "small_cnn"
     arguments: dict = field(default_factory=dict)  # the network's
-    copies: bool = False  # learns from all of Training, the copies of test faces too
+    duplicates: bool = False  # trains on all of Training, the duplicates of test faces too
     views: int = 10  # of test-time augmentation: on val 0.3 and 0.8 points better than two, for two networks
     seeds: tuple = (0, 1, 2)
 
@@ -64,17 +64,17 @@ def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> d
     budget, seeds = ("smoke", (0, 1)) if small else ("quick", recipe.seeds)
     out_root = f"{out_root}/bench_small" if small else out_root
     people = sources.load(data, budget=budget, log=lambda line: None)
-    learnt = people.split == "train"
-    if not recipe.copies:
-        learnt = learnt & manifests.read(people, out_root).keep.to_numpy()
+    train_mask = people.split == "train"
+    if not recipe.duplicates:
+        train_mask = train_mask & manifests.read(people, out_root).keep.to_numpy()
     if small:
-        learnt = learnt & (np.cumsum(learnt) <= 300)
+        train_mask = train_mask & (np.cumsum(train_mask) <= 300)
     config, views = (replace(recipe.config, epochs=1), 2) if small else (recipe.config, recipe.views)
-    condition = studies.Condition(recipe.name, learnt, config, recipe.network, recipe.arguments, views=views)
+    condition = studies.Condition(recipe.name, train_mask, config, recipe.network, recipe.arguments, views=views)
     where = studies.Where("bench_accuracy", data, budget, "cpu", out_root)
-    found = judged(recipe, studies.study([condition], seeds, where), people.part("val", "test"))
-    print(f"\n{pd.DataFrame(found['runs']).to_string(index=False)}\n{found['told']}")
-    return {"training_faces": int(learnt.sum()), **found}
+    results = judged(recipe, studies.study([condition], seeds, where), people.part("val", "test"))
+    print(f"\n{pd.DataFrame(results['runs']).to_string(index=False)}\n{results['verdict']}")
+    return {"training_faces": int(train_mask.sum()), **results}
 
 
 def accuracies(probs: np.ndarray, split: Faces) -> dict:
@@ -97,7 +97,7 @@ def judged(recipe: Recipe, runs: list[dict], split: Faces) -> dict:
     reached = median[goal.part] >= goal.accuracy and (goal.minutes is None or median["seconds"] <= 60 * goal.minutes)
     where = {"test_7178": "both test parts together", "test": "PrivateTest"}[goal.part]
     limit = f" in {goal.minutes:g} minutes" if goal.minutes else ""
-    told = f"{goal.accuracy:.2%} on {where}{limit}: {'reached' if reached else 'not reached'}."
-    found = {"goal": vars(goal), "runs": rows, "median": median, "averaged": together, "reached": bool(reached)}
-    found |= {"told": f"Goal: {told}", "network": recipe.network, "arguments": recipe.arguments, "views": recipe.views}
-    return found | {"config": asdict(recipe.config)}
+    verdict = f"Goal: {goal.accuracy:.2%} on {where}{limit}: {'reached' if reached else 'not reached'}."
+    results = {"goal": vars(goal), "runs": rows, "median": median, "averaged": together, "reached": bool(reached)}
+    results |= {"verdict": verdict, "network": recipe.network, "arguments": recipe.arguments, "views": recipe.views}
+    return results | {"config": asdict(recipe.config)}

@@ -78,15 +78,15 @@ def timed(condition: studies.Condition, times: int, data: str, workers: int) -> 
         first = studies.study([condition], range(100, 100 + workers), where, **quietly)
         begun = time.perf_counter() - start - max(each["seconds"] for each in first)
         start = time.perf_counter()
-        found = studies.study([condition], range(times), where, **quietly)
+        finished = studies.study([condition], range(times), where, **quietly)
         seconds = time.perf_counter() - start
-    training = sum(each["seconds"] for each in found)
+    training = sum(each["seconds"] for each in finished)
     return {
         "workers": workers,
-        "runs": len(found),
+        "runs": len(finished),
         "seconds": round(seconds, 1),
         "training_seconds": round(training, 1),
-        "overhead_seconds_a_run": round((seconds * workers - training) / len(found), 2),
+        "overhead_seconds_a_run": round((seconds * workers - training) / len(finished), 2),
         "start_seconds": round(begun, 1),
         "empty_call_seconds": round(call, 4),
     }

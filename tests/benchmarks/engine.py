@@ -55,8 +55,8 @@ def epoch(folder: str, count: str, warm: str) -> dict:
     count, first = int(count), usual.read_faces(folder, int(warm) * usual.CONFIG.batch_size)
     people, before = usual.read_faces(folder, count), held_memory()
     rate = usual.fit_rate("baseline", first, people, devices.pick_precision("auto", usual.CPU))
-    found = {"images": count, "seconds": round(count / rate, 3), "images_per_second": round(rate, 1)}
-    return found | {"memory_before_mb": before, "memory_peak_mb": peak_memory()}
+    speed = {"images": count, "seconds": round(count / rate, 3), "images_per_second": round(rate, 1)}
+    return speed | {"memory_before_mb": before, "memory_peak_mb": peak_memory()}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     """Seconds since `git clone` began, in an empty folder, with the README's commands and its snippet.
 
     The clone is of this repository's last commit, from this disk. Packages come from wherever pip takes them, which
-    is told apart: `installed` is when they were there. Small, they aren't installed but taken from this environment.
+    is measured apart: `installed` is when they were there. Small, they are taken from this environment.
     """
     source = data if data == "synthetic" else str(Path(data).resolve())
     budget = ["BUDGET=smoke"] * small
@@ -36,13 +36,13 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         answer = _run(clone, own, "-c", snippet)
         predicted = time.perf_counter() - waiting
         figure = _until_figure(clone, [python, "-m", "fer_helpers.run", "01", f"DATA={source}", *budget])
-    found = {
+    seconds = {
         "cloned": cloned,
         "installed": installed,
         "prediction": installed + predicted,
         "figure": installed + figure,
     }
-    return {"seconds": {name: round(each, 3) for name, each in found.items()}, "answer": answer.strip()}
+    return {"seconds": {name: round(each, 3) for name, each in seconds.items()}, "answer": answer.strip()}
 
 
 def _run(clone: Path, *command: str) -> str:

@@ -184,12 +184,12 @@ def side_by_side(folder: str, count: str, warm: str, turn: str) -> list[dict]:
     first = int(turn) % len(LOOPS)
     order, rows, precision = [*LOOPS][first:] + [*LOOPS][:first], [], devices.pick_precision("auto", CPU)
     for network in NETWORKS:
-        found = {}
+        rates = {}
         for loop in order:
-            found |= LOOPS[loop](network, people, int(warm), precision, folder)
-        ratios = {f"{name}_ratio": found["ours"] / found[name] for name in LOOPS if name != "ours"}
+            rates |= LOOPS[loop](network, people, int(warm), precision, folder)
+        ratios = {f"{name}_ratio": rates["ours"] / rates[name] for name in LOOPS if name != "ours"}
         row = {"network": network, "turn": int(turn), "precision": precision}
-        rows.append(row | {name: found[name] for name in sorted(found, reverse=True)} | ratios)
+        rows.append(row | {name: rates[name] for name in sorted(rates, reverse=True)} | ratios)
     return rows
 
 

@@ -43,15 +43,15 @@ def work(folder: str, steps: str, turns: str) -> dict:
 
 def products(tries: int) -> list[dict]:
     """GFLOP per second of the best of some matrix products, by precision and shape."""
-    found = []
+    rates = []
     for precision in devices.PRECISIONS:
         row = {"precision": precision}
         for name, (m, k, n) in SHAPES.items():
             one, other = (torch.randn(shape).to(getattr(torch, precision)) for shape in ((m, k), (k, n)))
             seconds = min(clock(lambda one=one, other=other: one @ other) for _ in range(tries + 1))
             row[name] = round(2 * m * k * n / seconds / 1e9, 1)
-        found.append(row)
-    return found
+        rates.append(row)
+    return rates
 
 
 def clock(call: Callable) -> float:
@@ -88,7 +88,7 @@ def share(network: str, folder: str, steps: int, turns: int, rates: list[dict]) 
     ideal, busy = work / full / 1e9, bare * sum(kinds[name] for name in PRODUCTS)
     pieces = {"products at full rate": ideal, "products below it": busy - ideal}
     pieces |= {"other operations": bare - busy, "outside": whole - bare}
-    found = {
+    shares = {
         "precision": precision,
         "images_per_second": round(1 / whole, 1),
         "forward_backward_images_per_second": round(1 / bare, 1),
@@ -100,19 +100,22 @@ def share(network: str, folder: str, steps: int, turns: int, rates: list[dict]) 
         "step_ms": {name: round(1e3 * float(np.median([run[2][name] for run in runs])), 3) for name in runs[0][2]},
         "operations": {name: round(part, 4) for name, part in kinds.items()},
     }
-    return found | {"binds": binds(network, found)}
+    return shares | {"binds": binds(network, shares)}
 
 
-def binds(network: str, found: dict) -> str:
+def binds(network: str, shares: dict) -> str:
     """What keeps a network's training from the machine's full rate, in sentences made from the numbers."""
-    pieces, others = found["epoch"], {name: part for name, part in found["operations"].items() if name not in PRODUCTS}
+    pieces, others = (
+        shares["epoch"],
+        {name: part for name, part in shares["operations"].items() if name not in PRODUCTS},
+    )
     most = sorted(others, key=others.get, reverse=True)[:3]
-    told = ", ".join(f"{name} {others[name]:.0%}" for name in most)
+    slowest = ", ".join(f"{name} {others[name]:.0%}" for name in most)
     return (
-        f"{network}, {found['precision']}: of an epoch's time, products at the machine's full rate would take "
+        f"{network}, {shares['precision']}: of an epoch's time, products at the machine's full rate would take "
         f"{pieces['products at full rate']:.0%}, convolutions and matrix products take "
         f"{pieces['products below it']:.0%} beyond that, the network's other operations "
-        f"{pieces['other operations']:.0%} (of forward and backward: {told}), and {pieces['outside']:.0%} passes "
+        f"{pieces['other operations']:.0%} (of forward and backward: {slowest}), and {pieces['outside']:.0%} passes "
         f"outside forward and backward. What binds: "
         f"{BINDS[max(BINDS, key=pieces.get)]}."
     )

@@ -1,7 +1,7 @@
-"""How long the search for copies takes, how much it holds, how both grow; and what a hash alone finds in comparison.
+"""How long the search for duplicates takes, its memory, how both grow; and what a hash alone finds in comparison.
 
 The rival is the perceptual hash of imagededup with its own defaults. It is no dependency: where it isn't installed
-(`pip install --target=FOLDER imagededup`, then PYTHONPATH=FOLDER), its part of the table is left out and that is told.
+(`pip install --target=FOLDER imagededup`, then PYTHONPATH=FOLDER), its part is left out, and the result says so.
 """
 
 import inspect
@@ -25,14 +25,14 @@ CORRELATION = inspect.signature(duplicates.near_pairs).parameters["correlation"]
 
 def measure(data: str, small: bool, out_root: str) -> dict:
     """Time and memory on the data, growth on synthetic faces, and side by side with imagededup."""
-    runs = [measured("copies", "build", data) for _ in range(1 if small else 3)]
+    runs = [measured("duplicates", "build", data) for _ in range(1 if small else 3)]
     print("build:", *runs, sep="\n  ")
     growth = [
-        measured("copies", "of_synthetic", count)
+        measured("duplicates", "synthetic_faces", count)
         for count in ((300, 600) if small else (10_000, 20_000, 40_000, 80_000))
     ]
     print("growth:", *growth, sep="\n  ")
-    beside = measured("copies", "beside", data, 5 if small else 200)
+    beside = measured("duplicates", "beside", data, 5 if small else 200)
     print("side by side:", *beside.items(), sep="\n  ")
     median = float(np.median([run["seconds"] for run in runs]))
     return {
@@ -54,7 +54,7 @@ def build(data: str) -> dict:
     return built(sources.load(data, log=lambda line: None))
 
 
-def of_synthetic(count: str) -> dict:
+def synthetic_faces(count: str) -> dict:
     """The same on synthetic faces."""
     return built(synthetic.draw(int(count)))
 
@@ -63,17 +63,19 @@ def built(people) -> dict:
     """One timed build, and the process's memory before and at its peak."""
     before = held_memory()
     (manifest, pairs), seconds = timed(manifests.build, people)
-    found = {
+    return {
         "images": len(people),
         "seconds": seconds,
         "pairs_compared": len(pairs),
-        "copies": int(pairs["duplicate"].sum()),
+        "duplicates": int(pairs["duplicate"].sum()),
+        "kept": int(manifest.keep.sum()),
+        "memory_before_mb": before,
+        "memory_peak_mb": peak_memory(),
     }
-    return found | {"kept": int(manifest.keep.sum()), "memory_before_mb": before, "memory_peak_mb": peak_memory()}
 
 
 def beside(data: str, count: str) -> dict:
-    """Both methods on the same images: the data's distinct ones, and `count` copies of each kind that must be found."""
+    """Both methods on the same images: the data's distinct ones, and `count` duplicates of each kind."""
     images = sources.load(data, log=lambda line: None).images.numpy()
     images = images[np.sort(np.unique(manifests.pixel_sha256(images), return_index=True)[1])]
     images = images[~duplicates.is_flat(images)]
@@ -82,21 +84,21 @@ def beside(data: str, count: str) -> dict:
     together = np.concatenate([images, planted])
 
     def marked(pairs) -> dict:
-        found = {tuple(pair) for pair in pairs.tolist()}
-        lost = [tries[k] for row, k in enumerate(which) if (int(original[row]), len(images) + row) not in found]
+        known = {tuple(pair) for pair in pairs.tolist()}
+        lost = [tries[k] for row, k in enumerate(which) if (int(original[row]), len(images) + row) not in known]
         missed = {f"{kind} {much:g}": lost.count((kind, much)) for kind, much in dict.fromkeys(lost)}
         return {"pairs": len(pairs), "planted_missed": len(lost), "missed": missed}
 
     (table, _), seconds = timed(duplicates.near_pairs, together)
     leaked = table.loc[table["duplicate"], ["i", "j"]].to_numpy()
-    told = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(leaked)}}
+    results = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(leaked)}}
     try:
         pairs, seconds = hashed(together)
     except ImportError:
-        return told | {"imagededup": "not measured: not installed"}
+        return results | {"imagededup": "not measured: not installed"}
     refused = int((duplicates.likeness(together, pairs) <= CORRELATION).sum())
     unseen = len({tuple(pair) for pair in leaked.tolist()} - {tuple(pair) for pair in pairs.tolist()})
-    return told | {
+    return results | {
         "imagededup": seconds | marked(pairs) | {"pairs_refused_by_pixels": refused, "of_ours_missed": unseen}
     }
 
@@ -110,8 +112,8 @@ def hashed(images: np.ndarray) -> tuple[np.ndarray, dict]:
             Image.fromarray(image).save(Path(folder) / f"{row}.png")
         finder = PHash(verbose=False)
         codes, encoding = timed(finder.encode_images, image_dir=folder)
-        found, search = timed(finder.find_duplicates, encoding_map=codes)
-    pairs = {tuple(sorted((int(Path(one).stem), int(Path(two).stem)))) for one, twos in found.items() for two in twos}
+        alike, search = timed(finder.find_duplicates, encoding_map=codes)
+    pairs = {tuple(sorted((int(Path(one).stem), int(Path(two).stem)))) for one, twos in alike.items() for two in twos}
     seconds = {"seconds": round(encoding + search, 2), "of_which_reading_and_hashing": encoding}
     return np.array(sorted(pairs)).reshape(-1, 2), seconds
 
