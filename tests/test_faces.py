@@ -1,10 +1,12 @@
 """The data type, and what becomes of pixels on their way into a network."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from fer_helpers import faces
-from fer_helpers.faces import Faces, Preprocess, batches, pixel_sha256
+from fer_helpers.faces import Faces, Preprocess, batches, pixel_sha256, shuffled
 
 
 def some(count=10):
@@ -47,13 +49,23 @@ def test_preprocess_repeats_grey_for_three_channels_and_enlarges():
     assert torch.allclose(out[0, :, 0, 0], torch.tensor([3.0, 2.0, 0.8]))
 
 
-def test_batches_cover_every_face_once_and_follow_the_generator():
+def test_batches_and_shuffled_cover_every_face_once():
     people = some()
-    seen = torch.cat([images[:, 0, 0] for images, _ in batches(people, 3, generator=torch.Generator().manual_seed(1))])
-    assert sorted(seen.tolist()) == sorted(people.images[:, 0, 0].tolist())
-    again = torch.cat([images[:, 0, 0] for images, _ in batches(people, 3, generator=torch.Generator().manual_seed(1))])
-    assert torch.equal(seen, again)
-    assert [len(labels) for _, labels in batches(people, 4)] == [4, 4, 2]
+    in_order = torch.cat([images for images, _ in batches(people, 4)])
+    assert torch.equal(in_order, people.images) and [len(labels) for _, labels in batches(people, 4)] == [4, 4, 2]
+    first, again, other = ([*shuffled(people, 3, torch.Generator().manual_seed(seed))] for seed in (1, 1, 2))
+    assert [len(part) for part in first] == [3, 3, 3, 1]
+    assert sorted(torch.cat(first).tolist()) == [*range(10)] != torch.cat(first).tolist()
+    assert torch.equal(torch.cat(first), torch.cat(again)) and not torch.equal(torch.cat(first), torch.cat(other))
+
+
+def test_soft_labels_stay_with_their_faces():
+    people = replace(some(), soft_labels=torch.arange(70.0).view(10, 7))
+    assert torch.equal(people.select([7, 2]).soft_labels, people.soft_labels[[7, 2]])
+    both = people.part("val").join(people.part("test")).to("cpu")
+    assert torch.equal(both.soft_labels, people.soft_labels[[1, 6, 2, 7]])
+    assert people.key() != some().key() != some().select(range(9)).key()
+    assert replace(some(), names=some().names[::-1]).key() == some().key(), "names don't count"
 
 
 def test_fingerprint_is_equal_only_for_equal_pixels():

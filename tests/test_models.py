@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,25 +80,27 @@ def test_an_ensemble_is_one_network_that_answers_with_its_members_mean(tmp_path)
 
 
 @torch.no_grad()
-def test_the_mean_is_of_ten_views_where_the_model_is_asked_about_moved_faces(tmp_path):
+def test_an_answer_is_the_mean_over_one_two_or_ten_views(tmp_path):
     torch.manual_seed(0)
-    model, path = models.build("baseline", filters=(4, 4, 4), hidden=8).eval(), tmp_path / "moved.safetensors"
+    model, path = models.build("baseline", filters=(4, 4, 4), hidden=8).eval(), tmp_path / "ten.safetensors"
     images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    plain = models.probabilities(model, images)
-    model.preprocess = replace(model.preprocess, shift=2)
-    models.save(model, path)
-    model = models.load(path)
-    assert model.preprocess.shift == 2, "the model file says so"
-    faces = model.preprocess(images)
-    rows = torch.arange(48)
-    views = [faces]
-    for down in (-2, 2):
-        for right in (-2, 2):
-            views.append(faces[:, :, (rows + down).clamp(0, 47)][..., (rows + right).clamp(0, 47)])
-    views += [view.flip(-1) for view in views]
-    mean = torch.stack([model(view).softmax(1) for view in views]).mean(0)
-    answer = models.probabilities(model, images)
-    assert torch.allclose(answer, mean, atol=1e-7) and not torch.allclose(answer, plain, atol=1e-5)
+    faces, rows = model.preprocess(images), torch.arange(48)
+    moved = [
+        faces[:, :, (rows + down).clamp(0, 47)][..., (rows + right).clamp(0, 47)]
+        for down, right in ((0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2))
+    ]
+    seen = {1: [faces], 2: [faces, faces.flip(-1)], 10: [*moved, *(view.flip(-1) for view in moved)]}
+    expected = {views: torch.stack([model(each).softmax(1) for each in faces]).mean(0) for views, faces in seen.items()}
+    for views, mean in expected.items():
+        assert torch.allclose(models.probabilities(model, images, views), mean, atol=1e-7)
+        assert all(other == views or not torch.allclose(mean, expected[other], atol=1e-5) for other in expected)
+    assert torch.equal(models.probabilities(model, images), models.probabilities(model, images, 2)), "two unless told"
+    models.save(model, path, views=10)
+    assert torch.equal(models.probabilities(models.load(path), images), models.probabilities(model, images, 10))
+    models.save(models.load(path), path)
+    assert models.load(path).views == 10, "the file of a file says so too"
+    with pytest.raises(ValueError, match="views is 3: choose 1, 2, 10"):
+        models.probabilities(model, images, 3)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, settings, training
+from fer_helpers import augment, paths, settings, training
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.statistics import Difference
 from fer_helpers.studies import cluster as clusters
+from fer_helpers.studies import kept
 from fer_helpers.studies import run as runs
 from fer_helpers.studies import study as studies
 
@@ -48,12 +49,21 @@ def conditions(people, cfg=CFG):
     return [studies.Condition("all", train, cfg), studies.Condition("half", train & (np.arange(70) < 28), cfg)]
 
 
-def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None, **more):
-    where = {"data": "noise", "budget": "smoke", "device": "cpu", "out_root": tmp_path}
-    return studies.study(chosen, seeds, stage=STAGE, log=log, **where, **more)
+def where(out_root, splits=runs.VAL_AND_TEST):
+    return studies.Where(STAGE, "noise", "smoke", "cpu", out_root, splits)
 
 
-def openings(tmp_path):
+def study(chosen, tmp_path, seeds=(0, 1), log=lambda line: None, splits=runs.VAL_AND_TEST, **more):
+    return studies.study(chosen, seeds, where(tmp_path, splits), log=log, **more)
+
+
+def spec_of(condition, people, out_root, seed=0):
+    """A run as its study asks for it."""
+    spec = studies.RunSpec(condition, seed, where(out_root))
+    return replace(spec, key=runs.key_of(spec, people))
+
+
+def evaluations(tmp_path):
     return list(pd.read_csv(tmp_path / "test_evaluations.csv").model)
 
 
@@ -65,8 +75,9 @@ def test_finished_runs_are_read_and_not_trained_again(people, fits, tmp_path):
     again = study(conditions(people), tmp_path)
     assert len(fits) == 4
     for one, other in zip(first, again, strict=True):
-        assert (one.pop("probs") == other.pop("probs")).all() and one == other
-    assert openings(tmp_path) == ["all_seed0", "half_seed0", "all_seed1", "half_seed1"], "one opening a run"
+        assert (one.pop("probs") == other.pop("probs")).all() and (one.pop("answers") == other.pop("answers")).all()
+        assert one == other
+    assert evaluations(tmp_path) == ["all_seed0", "half_seed0", "all_seed1", "half_seed1"], "one test evaluation a run"
     study(conditions(people), tmp_path, seeds=range(3))
     assert fits[4:] == [(56, 2), (28, 2)], "another seed is two more runs"
 
@@ -82,13 +93,13 @@ def test_an_interrupted_study_goes_on_at_the_epoch(people, fits, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         study(conditions(people), tmp_path, log=stop)
     assert [line for line in lines if line.startswith("[")][-1].startswith("[2/4] half_seed0: 28 faces")
-    told = []
-    resumed = study(conditions(people), tmp_path, log=told.append)
+    later = []
+    resumed = study(conditions(people), tmp_path, log=later.append)
     assert fits == [(56, 0), (28, 0), (28, 0), (56, 1), (28, 1)]
-    assert "all_seed0 is finished" in told[0] and any("going on after epoch 1" in line for line in told)
+    assert "all_seed0 is finished" in later[0] and any("going on after epoch 1" in line for line in later)
     whole = study(conditions(people), tmp_path / "another")
     assert all((a["probs"] == b["probs"]).all() for a, b in zip(resumed, whole, strict=True))
-    assert not list((tmp_path / STAGE).glob("*.pt")), "what a finished run needs no more is gone"
+    assert not list((tmp_path / STAGE / "checkpoints").glob("*.pt")), "what a finished run needs no more is gone"
 
 
 def test_what_was_changed_or_damaged_is_trained_again(people, fits, tmp_path):
@@ -96,9 +107,10 @@ def test_what_was_changed_or_damaged_is_trained_again(people, fits, tmp_path):
     study(conditions(people, replace(CFG, peak_lr=0.01)), tmp_path, seeds=[0])
     assert len(fits) == 4, "other settings"
     all_of_it, half = conditions(people, replace(CFG, peak_lr=0.01))
-    study([replace(all_of_it, change=augment.Augment()), half], tmp_path, seeds=[0])
+    changed = replace(all_of_it, config=replace(all_of_it.config, augment=augment.Augment()))
+    study([changed, half], tmp_path, seeds=[0])
     assert fits[4:] == [(56, 0)], "another augmentation, in one condition"
-    file = tmp_path / STAGE / "checkpoint_half_seed0.npz"
+    file = tmp_path / STAGE / "checkpoints" / "half_seed0.npz"
     for damaged in (file.read_bytes()[:-100], b"no archive", b""):
         file.write_bytes(damaged)
         before = len(fits)
@@ -107,28 +119,28 @@ def test_what_was_changed_or_damaged_is_trained_again(people, fits, tmp_path):
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_an_arm_that_learns_from_val_or_test_is_refused(people, fits, tmp_path, split):
-    with pytest.raises(ValueError, match=f"Condition leak learns from faces of {split}"):
+def test_a_condition_that_trains_on_val_or_test_is_refused(people, fits, tmp_path, split):
+    with pytest.raises(ValueError, match=f"Condition leak trains on faces of {split}"):
         study([studies.Condition("leak", np.isin(people.split, ["train", split]), CFG)], tmp_path)
     assert not fits
 
 
-def test_two_arms_of_one_name_are_refused(people, fits, tmp_path):
+def test_two_conditions_of_one_name_are_refused(people, fits, tmp_path):
     first, second = conditions(people)
     with pytest.raises(ValueError, match="one name"):
         study([first, replace(second, name="all")], tmp_path)
     assert not fits
 
 
-def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypatch):
+def test_a_study_that_chooses_leaves_test_alone(people, fits, tmp_path, monkeypatch):
     half = conditions(people)[1]
     with monkeypatch.context() as shut:
-        shut.setattr(training, "evaluate_on_test", None)
+        shut.setattr(training, "evaluation", None)
         (alone,) = study([half], tmp_path, seeds=[0], splits=("val",))
     assert alone["probs"].shape == (7, 7) and not (tmp_path / "test_evaluations.csv").exists()
     assert (study([half], tmp_path, seeds=[0], splits=["val"])[0]["probs"] == alone["probs"]).all() and len(fits) == 1
     (opened,) = study([half], tmp_path, seeds=[0])
-    assert len(fits) == 2 and openings(tmp_path) == ["half_seed0"], "what was scored is part of which run it is"
+    assert len(fits) == 2 and evaluations(tmp_path) == ["half_seed0"], "what was scored is part of which run it is"
     val = people.part("val", "test").split == "val"
     assert (opened["probs"][val] == alone["probs"]).all() and opened["train"] == alone["train"]
     (again,) = study([half], tmp_path, seeds=[0], splits=("val",))
@@ -139,48 +151,51 @@ def test_a_study_that_chooses_leaves_test_shut(people, fits, tmp_path, monkeypat
     assert len(fits) == 3
 
 
-def test_an_arm_may_keep_its_networks(people, fits, tmp_path):
+def test_a_condition_may_keep_its_networks(people, fits, tmp_path):
     plain, kept = conditions(people)[:1], [replace(conditions(people)[0], weights=True)]
     assert not study(plain, tmp_path, seeds=(0,))[0]["weights"]
     study(kept, tmp_path, seeds=(0,))
     assert len(fits) == 2, "a result without the network is not enough"
     again = study(kept, tmp_path, seeds=(0,))[0]
     assert len(fits) == 2
-    probs = training.predict_proba(runs.network(kept[0], again), people.part("val"))
+    network = runs.network(studies.RunSpec(kept[0], 0, where(tmp_path)), again)
+    probs = training.predict_proba(network, people.part("val"))
     assert np.allclose(probs, again["probs"][:7], atol=1e-5), "the network that gave these answers"
     study(plain, tmp_path, seeds=(0,))
     assert len(fits) == 2, "one with the network is as good as one without"
-    moved = study([replace(kept[0], shift=2)], tmp_path, seeds=(0,))[0]
-    assert len(fits) == 3 and not np.allclose(moved["probs"], again["probs"], atol=1e-5), "judged on moved faces too"
+    ten = replace(kept[0], views=10)
+    moved = study([ten], tmp_path, seeds=(0,))[0]
+    assert len(fits) == 3 and not np.allclose(moved["probs"], again["probs"], atol=1e-5), "scored with ten views"
     assert moved["history"][-1]["val_loss"] == again["history"][-1]["val_loss"] and moved["train"] == again["train"]
-    probs = training.predict_proba(runs.network(replace(kept[0], shift=2), moved), people.part("val"))
-    assert np.allclose(probs, moved["probs"][:7], atol=1e-5)
+    network = runs.network(studies.RunSpec(ten, 0, where(tmp_path)), moved)
+    assert np.allclose(training.predict_proba(network, people.part("val")), moved["probs"][:7], atol=1e-5)
 
 
-def test_the_last_training_may_learn_from_val_and_then_only_test_is_scored(people, fits, tmp_path):
+def test_the_last_training_may_use_val_and_then_only_test_is_scored(people, fits, tmp_path):
     both = [studies.Condition("both", people.split != "test", CFG)]
-    with pytest.raises(ValueError, match="learns from faces of val"):
+    with pytest.raises(ValueError, match="trains on faces of val"):
         study(both, tmp_path)
     result = study(both, tmp_path, seeds=(0,), splits=runs.TEST_ONLY)[0]
-    assert fits == [(63, 0)] and result["probs"].shape == (7, 7) and openings(tmp_path) == ["both_seed0"]
+    assert fits == [(63, 0)] and result["probs"].shape == (7, 7) and evaluations(tmp_path) == ["both_seed0"]
     assert result["train"]["n"] == 63
     with pytest.raises(ValueError, match="set keep to last"):
         study([replace(both[0], config=replace(CFG, keep="best"))], tmp_path, splits=runs.TEST_ONLY)
-    with pytest.raises(ValueError, match="learns from faces of test"):
+    with pytest.raises(ValueError, match="trains on faces of test"):
         study([studies.Condition("all", people.split != "val", CFG)], tmp_path, splits=runs.TEST_ONLY)
-    gave = runs.fit_of(both[0], result)
+    gave = runs.fit_of(studies.RunSpec(both[0], 0, where(tmp_path)), result)
     assert gave.kept == result["history"][-1] and gave.images_per_second == 63 * 2 / result["seconds"]
 
 
 def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkeypatch):
     whole, half = conditions(people)
-    times = whole.learnt * np.where(people.labels.numpy() == 1, 3, 1)
-    taken = replace(whole, learnt=times).taken(people)
+    times = whole.train_counts * np.where(people.labels.numpy() == 1, 3, 1)
+    taken = replace(whole, train_counts=times).train_faces(people)
     assert taken.counts().tolist() == [8, 24, 8, 8, 8, 8, 8]
     names, stands = np.unique(taken.names, return_counts=True)
     assert dict(zip(names, stands, strict=True)) == dict(zip(people.names[times > 0], times[times > 0], strict=True))
-    assert (replace(half, learnt=half.learnt.astype(int)).taken(people).names == half.taken(people).names).all()
-    (run,) = study([replace(whole, learnt=times)], tmp_path, seeds=[0], splits=("val",))
+    once = replace(half, train_counts=half.train_counts.astype(int))
+    assert (once.train_faces(people).names == half.train_faces(people).names).all()
+    (run,) = study([replace(whole, train_counts=times)], tmp_path, seeds=[0], splits=("val",))
     assert fits == [(72, 0)] and run["train"]["n"] == 56, "what it knows of train counts every face once"
     study([whole], tmp_path, seeds=[0], splits=("val",))
     assert fits[1:] == [(56, 0)], "other counts are another run"
@@ -189,13 +204,13 @@ def test_a_face_stands_as_often_as_its_count_says(people, fits, tmp_path, monkey
     assert run["train"]["n"] == 12, "every fifth of 56"
 
 
-@pytest.mark.parametrize("learnt", [[], [0, 0], [1, -1], [0.5, 1.0], [[True, False]]])
-def test_counts_that_mean_nothing_are_refused(learnt):
-    with pytest.raises(ValueError, match="Condition odd: learnt is"):
-        studies.Condition("odd", np.array(learnt), CFG)
+@pytest.mark.parametrize("counts", [[], [0, 0], [1, -1], [0.5, 1.0], [[True, False]]])
+def test_counts_that_mean_nothing_are_refused(counts):
+    with pytest.raises(ValueError, match="Condition odd: train_counts is"):
+        studies.Condition("odd", np.array(counts), CFG)
 
 
-def test_an_arm_of_other_data_is_refused(people, fits, tmp_path):
+def test_a_condition_of_other_data_is_refused(people, fits, tmp_path):
     with pytest.raises(ValueError, match="speaks of 3 faces, and 70 are loaded"):
         study([studies.Condition("short", np.array([True, True, False]), CFG)], tmp_path)
     assert not fits
@@ -225,10 +240,11 @@ def folder(request, monkeypatch, tmp_path):
     """Where the one worker of a pretended cluster has its files: in the study's folder, or in another."""
     place = tmp_path / "study" if request.param == "shared" else tmp_path / "worker"
 
-    def pretend(address, task, calls, *, log, **where):
+    def pretend(address, task, calls, *, log):
         for name, call in reversed(calls.items()):  # in any order
-            task, call = pickle.loads(pickle.dumps((task, call)))
-            yield name, pickle.loads(pickle.dumps(task(*call, **where | {"out_root": place})))
+            task, (spec,) = pickle.loads(pickle.dumps((task, call)))
+            there = replace(spec, where=replace(spec.where, out_root=place))
+            yield name, pickle.loads(pickle.dumps(task(there)))
 
     monkeypatch.setattr(clusters, "results", pretend)
     return place
@@ -244,14 +260,13 @@ def test_what_a_cluster_did_is_kept_where_the_study_was_begun(people, fits, fold
     assert len(fits) == 2, "a finished run is not done again, here or there"
     assert all((one["probs"] == other["probs"]).all() for one, other in zip(first, again, strict=True))
     study(conditions(people), out, cluster="tcp://somewhere")
-    assert fits[2:] == [(28, 1), (56, 1)] and len(list((out / STAGE).glob("*.npz"))) == 4
-    assert openings(out) == ["all_seed0", "half_seed0", "half_seed1", "all_seed1"], "one opening a run"
+    assert fits[2:] == [(28, 1), (56, 1)] and len(list((out / STAGE / "checkpoints").glob("*.npz"))) == 4
+    assert evaluations(out) == ["all_seed0", "half_seed0", "half_seed1", "all_seed1"], "one test evaluation a run"
     assert folder == out or not (folder / "test_evaluations.csv").exists()
 
 
 def test_a_machine_that_would_train_something_else_refuses(people, fits, tmp_path, monkeypatch):
-    (condition, _), where = conditions(people), {"stage": STAGE, "data": "noise", "budget": "smoke", "device": "cpu"}
-    key = runs.identity(condition, 0, people)
+    spec = spec_of(conditions(people)[0], people, tmp_path)
     others = {
         "pixels": replace(people, images=people.images.flip(2)),
         "test alone": replace(people, images=torch.where(torch.arange(70)[:, None, None] < 69, people.images, 0)),
@@ -260,7 +275,7 @@ def test_a_machine_that_would_train_something_else_refuses(people, fits, tmp_pat
     for other in others.values():
         monkeypatch.setattr(runs, "loaded", lambda data, budget, other=other: other)
         with pytest.raises(ValueError, match="would train something else than this study asks for"):
-            runs.run(condition, 0, key, "", out_root=tmp_path, **where)
+            runs.run(spec)
     assert not fits
 
 
@@ -270,28 +285,59 @@ def test_a_machine_that_keeps_the_data_elsewhere_finds_it(people, fits, tmp_path
             raise FileNotFoundError(data)
         return people
 
-    condition, key = conditions(people)[1], runs.identity(conditions(people)[1], 0, people)
+    spec = spec_of(conditions(people)[1], people, tmp_path)
     monkeypatch.setattr(runs, "loaded", faces)
-    where = {"stage": STAGE, "data": "/not/here", "budget": "smoke", "device": "cpu", "out_root": tmp_path}
-    assert runs.run(condition, 0, key, "", **where)["key"] == key
+    elsewhere = replace(spec, where=replace(spec.where, data="/not/here"))
+    assert runs.run(elsewhere, log=lambda line: None)["key"] == spec.key
 
 
 def test_another_device_is_another_run_only_where_one_is_named(people, fits, tmp_path):
     study(conditions(people), tmp_path, seeds=[0])
-    file = tmp_path / STAGE / "checkpoint_all_seed0.npz"
-    result = runs.finished(file, runs.identity(conditions(people)[0], 0, people), "auto")
-    assert result["device"] == "cpu" and runs.finished(file, result["key"], "cpu")
-    assert runs.finished(file, result["key"], "cuda") is None
+    spec = spec_of(conditions(people)[0], people, tmp_path)
+    on = lambda device: runs.finished(replace(spec, where=replace(spec.where, device=device)))  # noqa: E731
+    assert on("auto")["device"] == "cpu" and on("cpu") and on("cuda") is None
+
+
+def test_a_run_that_the_repository_keeps_is_not_trained_again(people, fits, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    condition = replace(conditions(people)[1], weights=True)
+    (trained,) = study([condition], tmp_path / "before", seeds=[0])
+    spec = spec_of(condition, people, tmp_path / "clone")
+    kept.write(spec.published, trained | {"weights": {}})  # the repository keeps none
+    (read,) = study([condition], tmp_path / "clone", seeds=[0])
+    assert fits == [(28, 0)] and (read["probs"] == trained["probs"]).all()
+    assert evaluations(tmp_path / "clone") == ["half_seed0"], "its test evaluation counts here too"
+    study([replace(condition, config=replace(CFG, peak_lr=0.01))], tmp_path / "clone", seeds=[0])
+    assert len(fits) == 2, "other settings are another run"
+
+
+def test_a_condition_may_ask_about_training_faces_that_it_was_not_trained_on(people, fits, tmp_path):
+    half = conditions(people)[1]
+    held_out = (people.split == "train") & ~half.train_counts
+    (result,) = study([replace(half, asked=held_out, weights=True)], tmp_path, seeds=[0])
+    network = runs.network(studies.RunSpec(half, 0, where(tmp_path)), result)
+    assert np.allclose(result["answers"], training.predict_proba(network, people.select(held_out)), atol=1e-5)
+    (plain,) = study([half], tmp_path, seeds=[0])
+    assert plain["answers"].shape == (0, 7) and len(fits) == 2, "what is asked is part of which run it is"
+    assert (plain["probs"] == result["probs"]).all(), "and changes nothing of it"
+
+
+def test_soft_labels_are_part_of_a_condition(people, fits, tmp_path):
+    cfg, sad = replace(CFG, epochs=4, peak_lr=0.01, distillation=1.0), np.tile(np.eye(7)[5], (70, 1))
+    (result,) = study([replace(conditions(people, cfg)[0], soft_labels=sad)], tmp_path, seeds=[0])
+    assert (result["probs"].argmax(axis=1) == 5).all()
+    study([replace(conditions(people, cfg)[0], soft_labels=np.full((70, 7), 1 / 7))], tmp_path, seeds=[0])
+    assert len(fits) == 2, "others are another run"
 
 
 def test_right_has_a_row_a_seed():
     labels = np.array([0, 1, 2])
-    runs = [
+    results = [
         {"condition": condition, "seed": seed, "probs": np.eye(7)[[0, seed, 2]]}
         for seed in (1, 0)
         for condition in "ba"
     ]
-    made = studies.right(runs, labels)
+    made = studies.right(results, labels)
     assert set(made) == {"a", "b"} and made["a"].tolist() == [[True, False, True], [True, True, True]]
 
 
@@ -308,13 +354,13 @@ def manifest(leaked=3, kept=10):
 
 def test_the_control_drops_as_many_faces_of_each_emotion_and_no_leaked_copy():
     table = manifest()
-    learnt = studies.control(table)
+    kept = studies.control(table)
     train = table.split == "train"
-    assert not learnt[~train].any() and learnt[table.reason == "duplicate_of_test"].all()
-    assert (table[learnt].label.value_counts() == table[train & table.keep].label.value_counts()).all()
-    assert (studies.control(table) == learnt).all() and (studies.control(table, seed=1) != learnt).any()
+    assert not kept[~train].any() and kept[table.reason == "duplicate_of_test"].all()
+    assert (table[kept].label.value_counts() == table[train & table.keep].label.value_counts()).all()
+    assert (studies.control(table) == kept).all() and (studies.control(table, seed=1) != kept).any()
     mixed = table.sample(frac=1, random_state=0)
-    assert set(mixed.name[studies.control(mixed)]) == set(table.name[learnt]), "the order of the faces tells nothing"
+    assert set(mixed.name[studies.control(mixed)]) == set(table.name[kept]), "the order of the faces tells nothing"
 
 
 def test_a_control_that_cannot_be_drawn_says_so():

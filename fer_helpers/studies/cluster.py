@@ -6,8 +6,8 @@ from concurrent.futures import CancelledError
 PATIENCE = 10  # seconds in which a scheduler must answer
 
 
-def results(address: str, task: Callable, calls: dict[str, tuple], *, log: Callable = print, **same) -> Iterator[tuple]:
-    """(name, result) of task(*call, **same) for every named call, each as soon as it is there, in any order.
+def results(address: str, task: Callable, calls: dict[str, tuple], *, log: Callable = print) -> Iterator[tuple]:
+    """(name, result) of task(*call) for every named call, each as soon as it is there, in any order.
 
     A call whose worker died is made again on another one, until it has lost as many workers as the scheduler allows.
     What a call raises is raised here. joblib's own backend for Dask isn't used: it waits for ever for a call that was
@@ -25,7 +25,7 @@ def results(address: str, task: Callable, calls: dict[str, tuple], *, log: Calla
         raise ConnectionError(f"No Dask scheduler answers at {address} within {PATIENCE} seconds: {start}") from error
     with client:  # leaving it takes back what has not begun
         log(f"{len(client.scheduler_info(-1)['workers'])} workers at {address}; more may join at any time")
-        names = {client.submit(task, *call, **same, pure=False): name for name, call in calls.items()}
+        names = {client.submit(task, *call, pure=False): name for name, call in calls.items()}
         for future in as_completed([*names], loop=client.loop):
             name = names.pop(future)
             try:
