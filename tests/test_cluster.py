@@ -77,8 +77,8 @@ def conditions(count=70):
 
 
 def study(out_root, chosen=None, seeds=(0, 1), **more):
-    where = {"data": "synthetic", "budget": "smoke", "device": "cpu", "out_root": out_root}
-    return studies.study(chosen or conditions(), seeds, stage=STAGE, **where, **{"log": lambda line: None, **more})
+    where = studies.Where(STAGE, "synthetic", "smoke", "cpu", out_root)
+    return studies.study(chosen or conditions(), seeds, where, **{"log": lambda line: None, **more})
 
 
 def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, scheduler, tmp_path):
@@ -88,7 +88,7 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
 
     def in_the_middle():  # of the victim's own run: it has done an epoch of it
         begun = re.findall(r"\] (\w+): \d+ faces", (tmp_path / "worker_1.log").read_text())
-        return begun and (out / STAGE / f"checkpoint_{begun[-1]}.pt").exists()
+        return begun and (out / STAGE / "checkpoints" / f"{begun[-1]}.pt").exists()
 
     def kill_in_the_middle():
         waited(in_the_middle)
@@ -108,7 +108,7 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
         assert one["probs"].tobytes() == other["probs"].tobytes()
     logs = [pd.read_csv(folder / "test_evaluations.csv").model for folder in (out, tmp_path / "alone")]
     assert sorted(logs[0]) == sorted(logs[1]) and len(logs[0]) == 4, "one opening a run"
-    assert not list((out / STAGE).glob("*.pt"))
+    assert not list((out / STAGE / "checkpoints").glob("*.pt"))
 
 
 def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, tmp_path):
