@@ -16,19 +16,17 @@ from tests import commands
 
 torch.set_num_threads(1)  # the networks of the tests are tiny: two threads would wait for each other
 FIRST = {mark: place for place, mark in enumerate(("chain", "bench", "slow", "cluster", "browser"))}
-GROUPS = {"row": "row", "served": "browser", "kaggle": "kaggle"}  # fixtures that exist once: theirs go to one worker
 MARKS = {"scheduler": "cluster", "served": "browser"}  # what takes these fixtures is marked so
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups and -m the marks
+def pytest_itemcollected(item):
+    """Marks that follow from a test's fixtures."""
+    for fixture in set(item.fixturenames) & MARKS.keys():
+        item.add_marker(MARKS[fixture])
+
+
 def pytest_collection_modifyitems(items):
     """The longest first, so that no worker is left alone with them at the end."""
-    for item in items:
-        for fixture in item.fixturenames:
-            if fixture in GROUPS:
-                item.add_marker(pytest.mark.xdist_group(GROUPS[fixture]))
-            if fixture in MARKS:
-                item.add_marker(MARKS[fixture])
     items.sort(key=lambda item: min((FIRST.get(mark.name, 9) for mark in item.iter_markers()), default=9))
 
 

@@ -589,7 +589,6 @@ def test_kaggle_that_refuses_is_told(kaggle, answer, said):
         sources.find("kaggle")
 
 
-@pytest.mark.xdist_group("kaggle")  # nothing else may answer at its port
 def test_offline_auto_falls_through_to_synthetic_faces(workbook):
     (workbook / "data").mkdir()
     people, lines = load("auto", budget="smoke")
@@ -599,7 +598,6 @@ def test_offline_auto_falls_through_to_synthetic_faces(workbook):
         sources.load("kaggle")
 
 
-@pytest.mark.xdist_group("kaggle")
 def test_kaggle_that_swallows_requests_does_not_hang(monkeypatch):
     monkeypatch.setattr(kaggle_room, "ANSWER_SECONDS", 3)
     with socket.create_server(("localhost", 7777)), pytest.raises(ConnectionError, match="doesn't answer"):

@@ -193,9 +193,9 @@ def module(name: str, *arguments: str) -> int:
 
 
 def pytest(*arguments: str) -> int:
-    """Run the tests on up to four cores: each worker imports torch, which takes memory; groups share what they made."""
+    """Run the tests on up to four cores: each worker imports torch, which takes memory; the tests of a file stay together and share what they made."""
     workers = str(min(os.cpu_count() or 1, 4))
-    return module("pytest", "-n", workers, "--dist", "loadgroup", *arguments)
+    return module("pytest", "-n", workers, "--dist", "loadfile", *arguments)
 
 
 def style() -> int:
