@@ -18,7 +18,7 @@ def check_imbalance(study):
     assert (study / "comparison.png").exists() and (study / "recall_by_emotion.png").exists()
     assert "DEMONSTRATION" in (study / "07_imbalance.ipynb").read_text()
     metrics, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
-    assert {"stage", "data", "faces", "conditions", "gain", "decision", "config", "run"} == set(metrics)
+    assert {"stage", "data", "faces", "conditions", "gain", "decision", "config", "run", "headline"} == set(metrics)
     remedies = {"class_weights", "mild_weights", "balanced_sampling", "synthetic_disgust", "logit_adjustment"}
     assert len(runs) == 12 and set(runs.condition) == set(metrics["conditions"]) == {"nothing", *remedies}
     assert set(metrics["gain"]) == set(metrics["config"]["remedies"]) == remedies and "test" not in str(runs.columns)
@@ -68,7 +68,7 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
     assert all((study / name).exists() for name in ("price.png", "memorising.png", "06_price_of_leakage.ipynb"))
     assert "DEMONSTRATION" in (study / "06_price_of_leakage.ipynb").read_text()
     metrics, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
-    assert {"stage", "data", "faces", "conditions", "price", "config", "run"} == set(metrics)
+    assert {"stage", "data", "faces", "conditions", "price", "config", "run", "headline"} == set(metrics)
     assert len(runs) == 6 and set(runs.condition) == set(metrics["conditions"]) == {
         "raw_plain",
         "cleaned_plain",
@@ -85,9 +85,9 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path):
     assert price["test_price"]["value"] == pytest.approx(expected, abs=4e-4)
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["value"] <= high
-    openings = pd.read_csv(out / "test_evaluations.csv")
-    assert len(openings) == 6 + 5 and "07_imbalance" not in set(openings.stage), "what chooses leaves test shut"
+    evaluations = pd.read_csv(out / "test_evaluations.csv")
+    assert len(evaluations) == 6 + 10 and "07_imbalance" not in set(evaluations.stage), "what chooses leaves test alone"
     check_imbalance(out / "07_imbalance")
-    check_record(out / "08_record", openings)
-    assert len(leaderboard.all_metrics(out)[0]) == 4, "a study is no model of the leaderboard"
+    check_record(out / "08_record", evaluations)
+    assert len(leaderboard.all_metrics(out)[0]) == 5, "a study is no model of the leaderboard"
     assert "nothing to do: 4 notebooks are up to date" in commands.succeeds("studies", *settings)

@@ -40,7 +40,7 @@ class Plan:
 
 
 FULL = Plan()
-_TINY = dict.fromkeys(("half", "full", "wide", "nano", "small"), (8, 8, 8, 8)) | {"airbench": (8, 8, 8)}
+_TINY = dict.fromkeys(("half", "full", "wide", "nano"), (8, 8, 8, 8)) | {"airbench": (8, 8, 8), "small": (8, 8, 8, 16)}
 SMOKE = Plan(1, 1, 1, 1, 2, 1, 1, **_TINY)
 
 

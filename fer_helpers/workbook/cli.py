@@ -195,7 +195,7 @@ def module(name: str, *arguments: str) -> int:
 def pytest(*arguments: str) -> int:
     """Run the tests on up to four cores, since each worker imports torch; the tests of a file stay together."""
     workers = str(min(os.cpu_count() or 1, 4))
-    return module("pytest", "-n", workers, "--dist", "loadfile", *arguments)
+    return module("pytest", "-n", workers, "--dist", "loadfile", "--no-loadscope-reorder", *arguments)
 
 
 def style() -> int:
