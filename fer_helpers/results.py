@@ -117,8 +117,8 @@ def read_predictions(path: Path) -> dict:
 def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> np.ndarray:
     """(N,) int, the emotion that a finished model says of each test face.
 
-    From the predictions beside the model file if they are of these faces; else the network is asked, which opens test
-    once more.
+    From the predictions beside the model file if they are of these faces; else the network is evaluated on
+    the test set, which the log has if these weights are new.
     """
     stored = model_file.parent / "predictions.npz"
     if stored.exists():
@@ -132,7 +132,7 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
 def confidence_table(model_file: Path) -> list[dict]:
     """`scoring.confidence_threshold` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
 
-    Empty where none are kept, or where the network learnt from val.
+    Empty where none are kept, or where the network was trained on val.
     """
     path = model_file.parent / "predictions.npz"
     stored = read_predictions(path) if path.exists() else {"split": np.array([])}

@@ -15,7 +15,7 @@ from fer_helpers.studies.run import Condition, RunSpec, Where
 def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
     """(N,) bool over the manifest's faces: Training less as many faces of each emotion as cleaning takes from it.
 
-    They are drawn by lot among training faces that share no picture with val or test, so all leaked copies stay. The
+    They are drawn at random among training faces that share no picture with val or test, so all leaked copies stay. The
     draw follows from names and seed, whatever the order of the faces. Raises ValueError if there are too few to draw.
     """
     train, name = (manifest.split == "train").to_numpy(), manifest.name.to_numpy()
