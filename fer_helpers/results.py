@@ -40,7 +40,7 @@ def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=Non
 
     judged: val and test faces. leaked: (N,) bool for these, True where raw Training holds a duplicate.
     probs: (N, 7) answers to these that are known already: then there is no test evaluation here. train_scores: its
-    scores on faces that it was trained on, where they are known, or where all of them would take too long.
+    scores on faces that it was trained on, where they are known; {} where they aren't and would take too long.
     """
     model = finished.network
     stage = next(folder.name for folder in (out, *out.parents) if re.match(r"\d\d_", folder.name))
@@ -51,7 +51,7 @@ def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=Non
         known = training.predict_proba(model, finished.trained_on, views=finished.views)
         train_scores = scoring.scores(known, finished.trained_on.labels.cpu().numpy())
     metrics = {"stage": stage} | _description(finished, judged)
-    metrics |= {"train": train_scores, **scoring.parts(judged, probs, leaked)}
+    metrics |= {"train": train_scores or None, **scoring.parts(judged, probs, leaked)}
     metrics |= {"config": finished.config, "run": _run_card(finished)}
     if model is not None:
         card = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_duplicates", "run")}

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fer_helpers import models
+from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
+from fer_helpers.studies import kept
 from fer_helpers.studies import run as runs
-from fer_helpers.studies.run import RunSpec
+from fer_helpers.studies.run import RunSpec, Where
 
 FOLDS = 4
 # Columns of FER+'s fer2013new.csv (Barsoum et al., 2016) that are one of the seven; the others are contempt, unknown
@@ -24,7 +25,7 @@ FERPLUS = dict(zip(EMOTIONS, ("anger", "disgust", "fear", "happiness", "neutral"
 class Plan:
     """Epochs and filters of every part of the record; `full`: of the members, the others are named like their parts."""
 
-    seeds: int = 2
+    seeds: int = 1
     screening_epochs: int = 25
     fold_epochs: int = 60
     fold_seeds: int = 2
@@ -117,6 +118,20 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
         f"FER+ (ten votes a face): where the audit contradicts the label ({differ.sum():,} of {len(rows):,} faces), "
         f"most votes agree with the audit in {agrees:.0%}, with the label in {kept:.0%}."
     )
+
+
+def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dict]:
+    """Runs that the repository keeps of ingredients whose code is gone, for each seed of the control beside them.
+
+    controls: results of what they are compared with. One that isn't the repository's own, since it has other faces or
+    settings, has nothing beside it.
+    """
+    folder, results = paths.REFERENCE / where.stage / "runs", []
+    for each in controls:
+        own = kept.read(folder / f"{each['condition']}_seed{each['seed']}.npz")
+        if own and own["key"] == each["key"]:
+            results += [kept.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
+    return [each for each in results if each]
 
 
 def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> FinishedModel:
