@@ -1,22 +1,25 @@
-"""Networks by name, ImageNet's weights, and the model file."""
+"""Networks by name, their answers, and the model file."""
 
 import json
-import socket
+import pkgutil
 from pathlib import Path
 
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-import torchvision
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fer_helpers import paths
-from fer_helpers.backbones import GREY, IMAGENET, Head, Transfer
 from fer_helpers.faces import EMOTIONS, Preprocess
-from fer_helpers.networks import Baseline, Ensemble, SmallCNN
 
-ARCHITECTURES = {"baseline": Baseline, "small_cnn": SmallCNN, "ensemble": Ensemble, "transfer": Transfer, "head": Head}
+ARCHITECTURES = {  # where each lies; looked up when it is built, since the core imports no wing
+    "baseline": "fer_helpers.networks:Baseline",
+    "small_cnn": "fer_helpers.networks:SmallCNN",
+    "ensemble": "fer_helpers.networks:Ensemble",
+    "transfer": "fer_helpers.transfer.backbones:Transfer",
+    "head": "fer_helpers.transfer.backbones:Head",
+}
 
 VIEWS, TTA_SHIFT = (1, 2, 10), 2
 
@@ -25,7 +28,7 @@ def build(architecture: str, **arguments) -> nn.Module:
     """A network by name; it remembers how it was built, so that a model file can say so."""
     if architecture not in ARCHITECTURES:
         raise ValueError(f"There is no architecture '{architecture}': choose one of {', '.join(ARCHITECTURES)}.")
-    model = ARCHITECTURES[architecture](**arguments)
+    model = pkgutil.resolve_name(ARCHITECTURES[architecture])(**arguments)
     model.recipe = {"architecture": architecture, "arguments": arguments}
     return model
 
@@ -42,7 +45,7 @@ def probabilities(model: nn.Module, images: torch.Tensor, views: int | None = No
         raise ValueError(f"views is {views}: choose {', '.join(map(str, VIEWS))}.")
     faces = model.preprocess(images)
     seen = [faces]
-    if views > 1 and getattr(model.preprocess, "mirrored", True):
+    if views > 1:
         moved = _moved(faces, TTA_SHIFT) if views == 10 else [faces]
         seen = [view for each in moved for view in (each, each.flip(-1))]
     answers = (model(view.contiguous(memory_format=torch.channels_last)).float().softmax(1) for view in seen)
@@ -60,72 +63,6 @@ def _moved(faces: torch.Tensor, by: int) -> list[torch.Tensor]:
 def weight_count(model: nn.Module) -> int:
     """Number of weights."""
     return sum(part.numel() for part in model.parameters())
-
-
-def imagenet_weights(backbone: str, *, seconds: float = 10.0) -> dict:
-    """ImageNet's weights of a backbone: torchvision's file from its cache folder, else downloaded.
-
-    seconds: how long the network may be silent before the download is given up.
-    Raises ConnectionError that names the file and the folder to put it in; ValueError for a file that is damaged.
-    """
-    weights = torchvision.models.get_model_weights(backbone).DEFAULT
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)  # torch.hub sets no time limit of its own
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
-        if file.exists():
-            raise ValueError(f"{file} could not be read ({error}). Delete it and run again.") from error
-        raise ConnectionError(
-            f"ImageNet weights of {backbone} could not be downloaded ({error}). "
-            f"On a machine with internet get {weights.url} and put it into {file.parent}."
-        ) from error
-    except Exception as error:  # a truncated or foreign file shows as any of a dozen exceptions in torch.load
-        raise ValueError(
-            f"{file} is not a complete weights file of {backbone} ({type(error).__name__}). "
-            f"Delete it and run again, or put {weights.url} there."
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def pretrained(backbone: str, *, size: int = 48, channels: int = 3) -> Transfer:
-    """A Transfer network whose backbone holds ImageNet's weights; the errors of `imagenet_weights` pass through.
-
-    channels: 1 sums the first convolution over the colours, which for grey faces gives the same (see `summed`).
-    """
-    source = torchvision.models.get_model(backbone, weights=None)
-    state = imagenet_weights(backbone)
-    try:
-        source.load_state_dict(state)
-    except (RuntimeError, AttributeError) as error:
-        raise ValueError(f"The ImageNet file of {backbone} holds other weights than {backbone}'s: {error}") from error
-    model = build("transfer", backbone=backbone, size=size, channels=channels, pretrained=True)
-    part = source.features if backbone == "vgg16" else nn.Sequential(*list(source.children())[:-2])
-    if channels == 1:
-        summed(part)
-    model.features.load_state_dict(part.state_dict())
-    return model
-
-
-@torch.no_grad()
-def summed(features: nn.Sequential) -> None:
-    """Make the first convolution take one grey channel, scaled by GREY, in place of three, scaled by IMAGENET.
-
-    Of a grey face the three differ by a factor and a constant: the factor goes into the weights, the constant into the
-    bias or into the mean of the batch norm that follows. Only near the border, where zeros stand for what lies outside,
-    the result is a little different.
-    """
-    first, mean, std = features[0], torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)
-    factor, constant = GREY.std[0] / std, (GREY.mean[0] - mean) / std  # (3,) each
-    more = (first.weight.sum(dim=(2, 3)) * constant).sum(dim=1)  # (out,)
-    first.weight = nn.Parameter((first.weight * factor.view(1, 3, 1, 1)).sum(dim=1, keepdim=True))
-    first.in_channels = 1
-    if first.bias is not None:
-        first.bias += more
-    else:
-        features[1].running_mean -= more
 
 
 def save(model: nn.Module, path: str | Path, *, half: bool = False, views: int | None = None, **card) -> None:

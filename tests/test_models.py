@@ -12,6 +12,7 @@ import torchvision
 
 from fer_helpers import models, networks
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.transfer import weights
 
 
 def test_the_baseline_has_the_weights_that_are_told():
@@ -160,7 +161,7 @@ def test_bad_model_files_are_told_apart(tmp_path):
 def cache(monkeypatch, tmp_path, backbone="resnet18"):
     """The place where torchvision looks for a backbone's weights, in an empty cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    file = Path(models.torchvision.models.get_model_weights(backbone).DEFAULT.url).name
+    file = Path(torchvision.models.get_model_weights(backbone).DEFAULT.url).name
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     return folder / file
@@ -174,7 +175,7 @@ def test_without_internet_the_sentence_names_file_and_folder(monkeypatch, tmp_pa
 
     monkeypatch.setattr("urllib.request.OpenerDirector.open", refused)
     with pytest.raises(ConnectionError) as caught:
-        models.pretrained("resnet18")
+        weights.pretrained("resnet18")
     assert place.name in str(caught.value) and str(place.parent) in str(caught.value)
 
 
@@ -183,7 +184,7 @@ def test_weights_in_the_cache_are_used(monkeypatch, tmp_path):
     torch.manual_seed(5)
     source = torchvision.models.resnet18()
     torch.save(source.state_dict(), place)
-    model = models.pretrained("resnet18")
+    model = weights.pretrained("resnet18")
     assert model.pretrained and model.recipe["arguments"]["pretrained"] is True
     assert torch.equal(model.features[0].weight, source.conv1.weight)
     assert torch.equal(model.features[7][1].bn2.running_var, source.layer4[1].bn2.running_var)
@@ -201,7 +202,7 @@ def test_one_summed_channel_sees_what_three_equal_ones_see(backbone):
     three.eval()
     one = models.build("transfer", backbone=backbone, size=48, channels=1).eval()
     part = copy.deepcopy(three.features)
-    models.summed(part)
+    weights.summed(part)
     one.features.load_state_dict(part.state_dict())
     images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
     seen = [net.features[:2](net.preprocess(images)) for net in (three, one)]
@@ -213,7 +214,7 @@ def test_one_summed_channel_sees_what_three_equal_ones_see(backbone):
 def test_pretrained_networks_may_take_one_channel(monkeypatch, tmp_path):
     place = cache(monkeypatch, tmp_path)
     torch.save(torchvision.models.resnet18().state_dict(), place)
-    model = models.pretrained("resnet18", channels=1)
+    model = weights.pretrained("resnet18", channels=1)
     assert model.preprocess.channels == 1 and model.recipe["arguments"]["channels"] == 1
     models.save(model, tmp_path / "grey.safetensors")
     again = models.load(tmp_path / "grey.safetensors")
@@ -229,14 +230,14 @@ def test_a_damaged_weights_file_is_refused(monkeypatch, tmp_path, content):
         content = place.read_bytes()[:100_000]
     place.write_bytes(content)
     with pytest.raises(ValueError, match="not a complete weights file") as caught:
-        models.pretrained("resnet18")
+        weights.pretrained("resnet18")
     assert str(place) in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(monkeypatch, tmp_path):
     torch.save({"conv1.weight": torch.zeros(1)}, cache(monkeypatch, tmp_path))
     with pytest.raises(ValueError, match="other weights than"):
-        models.pretrained("resnet18")
+        weights.pretrained("resnet18")
 
 
 def test_unknown_names_are_told():

@@ -137,7 +137,9 @@ def test_a_module_two_folders_deep_counts_and_what_starts_notebooks_does_not(row
         "a/__init__.py": "from . import beside\n",
         "a/beside.py": "",
         "a/b/__init__.py": "",
-        "a/b/c.py": "from ..other import d as number\nfrom toolbox import publishing, workbook, run\n",
+        "a/b/c.py": "from ..other import d as number\nfrom toolbox import publishing, workbook, run\n"
+        "LATER = {'one': 'toolbox.a.named:Name', 'more': ('toolbox.a.nowhere', 'toolbox.run:main')}\n",
+        "a/named.py": "",
         "a/other/__init__.py": "",
         "a/other/d.py": "",
         **dict.fromkeys(("publishing/__init__.py", "workbook/__init__.py", "run.py", "a/b/unused.py"), ""),
@@ -148,8 +150,8 @@ def test_a_module_two_folders_deep_counts_and_what_starts_notebooks_does_not(row
     notebook(row, "01_first", IMPORT, "def later():\n    import toolbox.a.b.c\n", "%matplotlib inline")
     again(row, counted)
     facts = paths.read_json(row.out_root / "01_first/receipt.json")["facts"]
-    counting = ["__init__", "a/__init__", "a/b/__init__", "a/b/c", "a/beside", "a/other/__init__", "a/other/d"]
-    counting += ["deep", "tool"]
+    counting = ["__init__", "a/__init__", "a/b/__init__", "a/b/c", "a/beside", "a/named", "a/other/__init__"]
+    counting += ["a/other/d", "deep", "tool"]
     assert [name for name in facts if name.startswith("helper ")] == [f"helper {name}.py" for name in counting]
     for name in files:
         (row.helpers / name).write_text(f"{files[name]}# changed\n")

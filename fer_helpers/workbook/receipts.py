@@ -30,9 +30,24 @@ def path_digest(path: Path) -> str:
     return identity.digest_settings(*[(name, status.st_size, status.st_mtime_ns) for name, status in files])
 
 
+class Finder(ModuleFinder):
+    """Finds what code imports, and also the package's modules that it names in strings, like "toolbox.room:Name"."""
+
+    def __init__(self, package: Path):
+        super().__init__([str(package.parent)], excludes=[f"{package.name}.{room}" for room in NOT_COUNTED])
+        self.named = re.compile(rf"'({package.name}(?:\.\w+)+)(?::\w+)?'")
+
+    def scan_code(self, co, m) -> None:
+        """As ModuleFinder does, for a code object of the module m."""
+        super().scan_code(co, m)
+        for name in self.named.findall(repr(co.co_consts)):  # in its repr: strings may lie in tuples and sets
+            with suppress(ImportError):
+                self.import_hook(name, m)
+
+
 def helper_digests(cells: list[str], package: Path) -> dict[str, str]:
     """Path inside the package -> digest of its text, of each module that these cells import, directly or not."""
-    finder = ModuleFinder([str(package.parent)], excludes=[f"{package.name}.{room}" for room in NOT_COUNTED])
+    finder = Finder(package)
     notebook = finder.add_module("__main__")
     for cell in cells:
         with suppress(SyntaxError):  # the notebook itself will say so, at its cell

@@ -11,9 +11,14 @@ from fer_helpers.faces import EMOTIONS, Preprocess
 
 IMAGENET = Preprocess(channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 GREY = Preprocess(channels=1, mean=(0.449,), std=(0.226,))  # the means of ImageNet's three
-# Where each stage of a backbone begins, and the layer whose maps Grad-CAM takes
+# Where each of a backbone's five stages begins, and the layer whose maps Grad-CAM takes
 CUTS = {"resnet18": (0, 4, 5, 6, 7), "vgg16": (0, 5, 10, 17, 24)}
 CAM_LAYERS = {"resnet18": "5", "vgg16": "22"}
+
+
+def convolutions(whole: nn.Module) -> nn.Sequential:
+    """All of a torchvision network that keeps a grid: up to the last stage's maps, (N, 512, h, w)."""
+    return whole.features if hasattr(whole, "features") else nn.Sequential(*list(whole.children())[:-2])
 
 
 class Transfer(nn.Module):
@@ -30,17 +35,14 @@ class Transfer(nn.Module):
         if backbone not in CUTS:
             raise ValueError(f"There is no backbone '{backbone}' here: choose {' or '.join(CUTS)}.")
         self.preprocess = replace({1: GREY, 3: IMAGENET}[channels], size=size)
-        self.backbone, self.pretrained, self.width = backbone, pretrained, 512
-        whole = torchvision.models.get_model(backbone, weights=None)
-        # up to the last stage's maps
-        self.features = whole.features if backbone == "vgg16" else nn.Sequential(*list(whole.children())[:-2])
+        self.backbone, self.pretrained = backbone, pretrained
+        self.features = convolutions(torchvision.models.get_model(backbone, weights=None))
         if channels == 1:
             first = self.features[0]
-            self.features[0] = nn.Conv2d(
-                1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
-            )
-        self.head = nn.Linear(self.width, len(EMOTIONS))
-        self.unfrozen = 5  # stages that learn beside the head
+            shape = (first.out_channels, first.kernel_size, first.stride, first.padding)
+            self.features[0] = nn.Conv2d(1, *shape, bias=first.bias is not None)
+        self.head = nn.Linear(512, len(EMOTIONS))
+        self.unfrozen = 5  # stages that are trained beside the head
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -49,70 +51,57 @@ class Transfer(nn.Module):
 
     @property
     def stages(self) -> list[nn.Module]:
-        """The five stages from the first to the last, then the head: what learns at rates of its own."""
-        cuts = [*CUTS[self.backbone], len(self.features)]
-        return [*(self.features[start:end] for start, end in pairwise(cuts)), self.head]
+        """The five stages from the first to the last, then the head: what is trained at rates of its own."""
+        return [*(self.features[start:end] for start, end in pairwise((*CUTS[self.backbone], None))), self.head]
 
     def unfreeze(self, count: int) -> "Transfer":
-        """Let the head and the last `count` of the five stages learn; the others stay as they are, batch norm too."""
+        """Train the head and the last `count` of the five stages; the others stay as they are, batch norm too."""
         self.unfrozen = count
         for k, stage in enumerate(self.stages):
             stage.requires_grad_(k >= 5 - count)
         return self
 
     def train(self, mode: bool = True) -> "Transfer":
-        """As torch does, but batch norm that doesn't learn goes on using the statistics that it has."""
+        """As torch does, but frozen batch norm goes on using the statistics that it has."""
         super().train(mode)
         for part in self.features.modules():
             if isinstance(part, nn.BatchNorm2d) and not part.weight.requires_grad:
                 part.eval()
         return self
 
-    def trunk(self, faces: torch.Tensor, count: int) -> torch.Tensor:
-        """What all but the last `count` stages make of (N, channels, size, size) faces; with 0 the maps' means."""
+    def frozen_maps(self, faces: torch.Tensor) -> torch.Tensor:
+        """(N, channels, size, size) -> (N, C, h, w), the frozen stages' maps; their means where all are frozen."""
         maps = faces
-        for stage in self.stages[: 5 - count]:
+        for stage in self.stages[: 5 - self.unfrozen]:
             maps = stage(maps)
-        return maps if count else maps.mean(dim=(2, 3), keepdim=True)
+        return maps if self.unfrozen else maps.mean(dim=(2, 3), keepdim=True)
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(faces).mean(dim=(2, 3)))
 
 
 class Head(nn.Module):
-    """The last stages and the head of a Transfer alone: what learns where the rest stays frozen and is passed once.
+    """The last `count` stages and the head of a Transfer alone, for training on stored maps in place of images.
 
-    forward: (N, C, h, w), what Transfer.trunk gives, in place of images -> (N, 7) logits.
+    forward: (N, C, h, w), what Transfer.frozen_maps gives -> (N, 7) logits.
     """
+
+    views = 1  # maps have no mirror image
 
     def __init__(self, *, backbone: str = "resnet18", count: int = 0):
         super().__init__()
-        *stages, self.head = Transfer(backbone=backbone).stages
-        self.features = nn.Sequential(*stages[5 - count :])
-        self.preprocess, self.count = Maps(), count
+        self.count = count
+        self.share(Transfer(backbone=backbone))
 
-    def take(self, model: Transfer) -> "Head":
-        """Begin with the weights of this network's last stages and head."""
-        self._pairs(model, lambda mine, its: mine.load_state_dict(its.state_dict()))
+    def share(self, model: Transfer) -> "Head":
+        """Take this network's own last stages and head: training here trains it."""
+        *stages, self.head = model.stages
+        self.features = nn.Sequential(*stages[5 - self.count :])
         return self
 
-    def give(self, model: Transfer) -> Transfer:
-        """Put what was learnt back into the network."""
-        self._pairs(model, lambda mine, its: its.load_state_dict(mine.state_dict()))
-        return model
-
-    def _pairs(self, model, do) -> None:
-        for mine, its in zip([*self.features, self.head], model.stages[5 - self.count :], strict=True):
-            do(mine, its)
+    def preprocess(self, maps: torch.Tensor) -> torch.Tensor:
+        """Stored maps are only widened to float32."""
+        return maps.float()
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(maps).mean(dim=(2, 3)))
-
-
-class Maps(nn.Module):
-    """In place of `Preprocess`: stored feature maps are only widened to float32, and have no mirror image."""
-
-    mirrored = False
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.float()

@@ -24,33 +24,32 @@ def stored_maps(model, people: Faces, *, augment=None, seed: int = 0, precision:
         faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
         faces = augment(faces, draws, labels) if augment else faces
         with devices.numbers(precision, device):
-            parts.append(model.trunk(faces, model.unfrozen).half())
+            parts.append(model.frozen_maps(faces).half())
     return replace(people, images=torch.cat(parts))
 
 
 @devices.short_of_memory()
 def train_unfrozen(model, train: Faces, val: Faces, cfg: TrainConfig, *, passes: int, checkpoint=None):
-    """Train what Transfer.unfreeze left free to move, in place; the rest stays frozen, batch norm too.
+    """Train in place what Transfer.unfreeze left free to move; the rest stays frozen, batch norm too.
 
-    passes: through the frozen part for each training face, the first as it is, the others changed by cfg.augment. What
-    comes out is kept, and gives every face so many views. Where that would take more than a quarter of the device's
-    memory there are fewer passes, and where not even one fits, every epoch passes the whole network.
+    passes: through the frozen part for each training face, the first as it is, the others changed by cfg.augment. The
+    maps are kept, and give every face so many views. Where they would take more than a quarter of the device's memory
+    there are fewer passes, and where not even one fits, every epoch passes the whole network.
     returns: the fit, whose seconds hold the passing, and the number of passes (0: nothing was stored).
     """
     start, device = time.perf_counter(), train.images.device
     model.to(device)
     maps = stored_maps(model, train.select(range(1))).images
-    fits = devices.memory(device) // (4 * maps.numel() * maps.element_size() * len(train))
-    if not min(passes, fits):
+    stored = min(passes, devices.memory(device) // (4 * maps.numel() * maps.element_size() * len(train)))
+    if not stored:
         cfg = replace(cfg, augment=cfg.augment if passes > 1 else None)
         return training.fit(model, train, val, cfg, checkpoint=checkpoint), 0
     how = {"precision": devices.pick_precision(cfg.precision, device)}
     together = stored_maps(model, train, **how)
-    for k in range(1, min(passes, fits)):
+    for k in range(1, stored):
         together = together.join(stored_maps(model, train, augment=cfg.augment, seed=cfg.seed + k, **how))
     features = stored_maps(model, val, **how)
     passing = time.perf_counter() - start  # part of what frozen layers cost
-    head = models.build("head", backbone=model.backbone, count=model.unfrozen).take(model)
+    head = models.build("head", backbone=model.backbone, count=model.unfrozen).share(model)
     fit = training.fit(head, together, features, replace(cfg, augment=None), checkpoint=checkpoint)
-    head.give(model)
-    return replace(fit, seconds=fit.seconds + passing), min(passes, fits)
+    return replace(fit, seconds=fit.seconds + passing), stored

@@ -1,0 +1,1 @@
+"""Transfer learning: torchvision's backbones, ImageNet's weights, and training behind frozen stages."""
