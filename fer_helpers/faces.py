@@ -20,8 +20,7 @@ SIDE = 48
 class Faces:
     """A set of grey 48×48 faces.
 
-    images: (N, 48, 48) uint8, 0 black to 255 white.
-    labels: (N,) int64, index into EMOTIONS.
+    images: (N, 48, 48) uint8, 0 black to 255 white. labels: (N,) int64, index into EMOTIONS.
     split: (N,) str, train, val or test. names: (N,) str, the path inside the data or row_00017.
     source: where they come from: `name`, `kind` (fer2013, folder or synthetic), `why`, `key`, `problems`, …
     soft_labels: (N, 7) float, shares of the emotions that something else than the label says of each face; or None.
@@ -37,18 +36,15 @@ class Faces:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def _columns(self) -> dict:
+        columns = {name: getattr(self, name) for name in ("images", "labels", "split", "names", "soft_labels")}
+        return {name: column for name, column in columns.items() if column is not None}
+
     def select(self, which) -> "Faces":
         """The faces at `which`: a boolean mask or indices, (N,) or (K,)."""
         which = np.asarray(which)
-        index = torch.from_numpy(np.flatnonzero(which) if which.dtype == bool else which.astype(np.int64))
-        return replace(
-            self,
-            images=self.images[index],
-            labels=self.labels[index],
-            split=self.split[index.numpy()],
-            names=self.names[index.numpy()],
-            soft_labels=None if self.soft_labels is None else self.soft_labels[index],
-        )
+        index = np.flatnonzero(which) if which.dtype == bool else which.astype(np.int64)
+        return replace(self, **{name: column[index] for name, column in self._columns().items()})
 
     def part(self, *splits: str) -> "Faces":
         """The faces of the named splits."""
@@ -56,15 +52,9 @@ class Faces:
 
     def join(self, other: "Faces") -> "Faces":
         """These faces and then the other's; both or neither have soft labels."""
-        soft = None if self.soft_labels is None else torch.cat([self.soft_labels, other.soft_labels])
-        return replace(
-            self,
-            images=torch.cat([self.images, other.images]),
-            labels=torch.cat([self.labels, other.labels]),
-            split=np.concatenate([self.split, other.split]),
-            names=np.concatenate([self.names, other.names]),
-            soft_labels=soft,
-        )
+        pairs = {name: (column, getattr(other, name)) for name, column in self._columns().items()}
+        cat = {name: (torch.cat if torch.is_tensor(pair[0]) else np.concatenate)(pair) for name, pair in pairs.items()}
+        return replace(self, **cat)
 
     def counts(self) -> np.ndarray:
         """(7,) faces per emotion, order of EMOTIONS."""
@@ -76,9 +66,9 @@ class Faces:
         return self.source.get("kind") == "synthetic"
 
     def to(self, device) -> "Faces":
-        """The same faces with images and labels on a device."""
-        soft = None if self.soft_labels is None else self.soft_labels.to(device)
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft_labels=soft)
+        """The same faces with images, labels and soft labels on a device."""
+        tensors = {name: column for name, column in self._columns().items() if torch.is_tensor(column)}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
     def key(self) -> str:
         """Key of what a training sees: images, labels and soft labels, in their order; names don't count."""
@@ -87,7 +77,9 @@ class Faces:
 
     def card(self) -> dict:
         """Which data a result was made from, JSON-ready: source, kind, key, counts of each split, cleaned."""
-        known = {name: self.source.get(name) for name in ("title", "kind", "key", "official_split", "cleaned")}
+        known = {
+            name: self.source.get(name) for name in ("title", "kind", "key", "pixels", "official_split", "cleaned")
+        }
         counts = {split: int((self.split == split).sum()) for split in SPLITS}
         return {"source": self.source.get("name", ""), "demonstration": self.is_synthetic, **known, "counts": counts}
 
@@ -99,10 +91,9 @@ class Faces:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From stored pixels to what a network sees; training, scoring and `predict` all call this one function.
+    """From stored pixels to a network's input; training, scoring and `predict` all call this.
 
-    size: side of the network's input in pixels. channels: 1 or 3 (grey repeated).
-    mean, std: per channel, of pixels scaled to [0, 1].
+    size: side in pixels. channels: 1 or 3 (grey repeated). mean, std: per channel, of pixels scaled to [0, 1].
     """
 
     size: int = SIDE
@@ -115,9 +106,7 @@ class Preprocess:
         grey = images.unsqueeze(1).float() / 255  # (N, H, W) -> (N, 1, H, W)
         if grey.shape[-1] != self.size:
             grey = F.interpolate(grey, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        shape = (1, self.channels, 1, 1)
-        mean = torch.tensor(self.mean, device=grey.device).view(shape)
-        std = torch.tensor(self.std, device=grey.device).view(shape)
+        mean, std = (torch.tensor(each, device=grey.device).view(1, -1, 1, 1) for each in (self.mean, self.std))
         return (grey.expand(-1, self.channels, -1, -1) - mean) / std
 
 
@@ -134,8 +123,8 @@ def batches(people: Faces, size: int) -> Iterator:
 def shuffled(people: Faces, size: int, generator: torch.Generator, *, balance: float = 0.0) -> Iterator:
     """Yield (B,) indices of an epoch's batches, on the device of the faces; the last batch may be short.
 
-    generator: on the CPU. balance: 0 gives every face once; above it, as many faces are drawn with replacement, each
-    emotion's chance ∝ its count to the power 1 - balance (1: all emotions alike).
+    generator: on the CPU. balance: 0 gives every face once; else as many are drawn with replacement, each emotion's
+    chance ∝ its count to the power 1 - balance (1: all emotions alike).
     """
     count = len(people)
     if balance:

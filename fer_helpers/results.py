@@ -12,7 +12,7 @@ from torch import nn
 from fer_helpers import devices, models, paths, training
 from fer_helpers import metrics as scoring
 from fer_helpers.augment import Augment
-from fer_helpers.faces import Faces
+from fer_helpers.faces import Faces, pixel_sha256
 from fer_helpers.settings import TrainConfig
 
 
@@ -21,8 +21,8 @@ class FinishedModel:
     """A model whose training and choices are over, and what its metrics say of how it came about.
 
     network: None for a run whose weights aren't kept; then `weights` is their number, and answers must be given.
-    trained_on: the faces of an epoch. config: its settings, JSON-ready. run: what the run card says beside the machine.
-    views: of test-time augmentation, see models.probabilities.
+    trained_on: the faces of an epoch. config: its settings, JSON-ready. run: what the run card adds or knows better,
+    since another machine may have trained. views: of test-time augmentation, see models.probabilities.
     """
 
     name: str
@@ -42,45 +42,39 @@ def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=Non
     probs: (N, 7) answers to these that are known already: then there is no test evaluation here. train_scores: its
     scores on faces that it was trained on, where they are known; {} where they aren't and would take too long.
     """
-    model = finished.network
+    model, train, views = finished.network, finished.trained_on, finished.views
     stage = next(folder.name for folder in (out, *out.parents) if re.match(r"\d\d_", folder.name))
     if probs is None:
         where = {"stage": stage, "name": finished.name, "out_root": out.parents[out.parts[::-1].index(stage)]}
-        probs = training.evaluate_on_test(model, judged, views=finished.views, **where)
+        probs = training.evaluate_on_test(model, judged, views=views, **where)
     if train_scores is None:
-        known = training.predict_proba(model, finished.trained_on, views=finished.views)
-        train_scores = scoring.scores(known, finished.trained_on.labels.cpu().numpy())
-    metrics = {"stage": stage} | _description(finished, judged)
+        known = training.predict_proba(model, train, views=views)
+        train_scores = scoring.scores(known, train.labels.cpu().numpy())
+    metrics = {"stage": stage, "model": finished.name, "pretrained": getattr(model, "pretrained", False)}
+    metrics |= _weights(finished) | {"views": views}
+    metrics["data"] = {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}}
+    metrics |= {"epochs_seen": len(finished.fit.history), "kept_epoch": finished.fit.kept["epoch"]}
     metrics |= {"train": train_scores or None, **scoring.parts(judged, probs, leaked)}
     metrics |= {"config": finished.config, "run": _run_card(finished)}
     if model is not None:
         card = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_duplicates", "run")}
-        models.save(model, out / f"{finished.name}.safetensors", views=finished.views, metrics=card)
+        models.save(model, out / f"{finished.name}.safetensors", views=views, metrics=card)
     paths.write_csv(out / "history.csv", pd.DataFrame(finished.fit.history).round(5))
-    labels = judged.labels.cpu().numpy()
-    write_predictions(out / "predictions.npz", names=judged.names, labels=labels, split=judged.split, probs=probs)
+    pixels = pixel_sha256(judged.images.cpu()).astype("<U16")  # the faces in any data set, by whatever names
+    faces = {"names": judged.names, "labels": judged.labels.cpu().numpy(), "split": judged.split, "pixels": pixels}
+    write_predictions(out / "predictions.npz", **faces, probs=probs)
     paths.write_json(out / "metrics.json", metrics)
     return metrics
 
 
-def _description(finished: FinishedModel, judged: Faces) -> dict:
-    """What a model is and was trained on."""
-    model, train = finished.network, finished.trained_on
-    moving = [] if model is None else [part for part in model.parameters() if part.requires_grad]
-    return {
-        "model": finished.name,
-        "pretrained": getattr(model, "pretrained", False),
-        "weights": finished.weights if model is None else models.weight_count(model),
-        "trained_weights": finished.weights if model is None else sum(part.numel() for part in moving),
-        "views": finished.views,
-        "data": {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}},
-        "epochs_seen": len(finished.fit.history),
-        "kept_epoch": finished.fit.kept["epoch"],
-    }
+def _weights(finished: FinishedModel) -> dict:
+    if finished.network is None:
+        return {"weights": finished.weights, "trained_weights": finished.weights}
+    moving = sum(part.numel() for part in finished.network.parameters() if part.requires_grad)
+    return {"weights": models.weight_count(finished.network), "trained_weights": moving}
 
 
 def _run_card(finished: FinishedModel) -> dict:
-    """The machine, the speed, and what `run` adds or knows better: another machine may have trained."""
     model, fit = finished.network, finished.fit
     device = torch.device("cpu") if model is None else next(model.parameters()).device
     speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
@@ -103,34 +97,33 @@ def best_on_val(models: list[dict]) -> tuple[dict, dict] | None:
 
 
 def write_predictions(path: Path, **arrays) -> None:
-    """Write names, labels, split and probs (N, 7) float32 of val and test."""
+    """Write names, labels, split, pixels (start of each face's SHA-256) and probs (N, 7) float32 of val and test."""
     with paths.whole(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
 
 def read_predictions(path: Path) -> dict:
-    """names (N,), labels (N,), split (N,) and probs (N, 7) of a finished model."""
+    """What `write_predictions` wrote of a finished model."""
     with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+        return dict(stored)
 
 
 def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> np.ndarray:
     """(N,) int, the emotion that a finished model says of each test face.
 
-    From the predictions beside the model file if they are of these faces; else the network is evaluated on
-    the test set, which the log has if these weights are new.
+    From the predictions beside its file if they are of these faces; else by a test evaluation, which is logged if these
+    weights are new.
     """
-    stored = model_file.parent / "predictions.npz"
-    if stored.exists():
-        known = read_predictions(stored)
-        place = {name: k for k, name in enumerate(known["names"])}
-        if set(people.names) <= place.keys():
-            return known["probs"].argmax(axis=1)[[place[name] for name in people.names]]
+    path = model_file.parent / "predictions.npz"
+    stored = read_predictions(path) if path.exists() else {"names": [], "probs": np.zeros((0, 7))}
+    place = pd.Index(stored["names"]).get_indexer(people.names)
+    if (place >= 0).all():
+        return stored["probs"].argmax(axis=1)[place]
     return training.evaluate_on_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
 
 
 def confidence_table(model_file: Path) -> list[dict]:
-    """`scoring.confidence_threshold` for 50, 51 … 99 % of right answers, from the val answers kept beside a model file.
+    """`metrics.confidence_threshold` for 50 to 99 % of right answers, from the val answers kept beside a model file.
 
     Empty where none are kept, or where the network was trained on val.
     """

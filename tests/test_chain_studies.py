@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fer_helpers import leaderboard, models, paths
+from fer_helpers import models, paths
+from fer_helpers.publishing import leaderboard
 from tests import commands
 
 pytestmark = pytest.mark.chain

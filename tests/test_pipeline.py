@@ -137,12 +137,12 @@ def test_a_module_two_folders_deep_counts_and_what_starts_notebooks_does_not(row
         "a/__init__.py": "from . import beside\n",
         "a/beside.py": "",
         "a/b/__init__.py": "",
-        "a/b/c.py": "from ..other import d as number\nfrom toolbox import publishing, workbook, run\n"
+        "a/b/c.py": "from ..other import d as number\nfrom toolbox import workbook, run\n"
         "LATER = {'one': 'toolbox.a.named:Name', 'more': ('toolbox.a.nowhere', 'toolbox.run:main')}\n",
         "a/named.py": "",
         "a/other/__init__.py": "",
         "a/other/d.py": "",
-        **dict.fromkeys(("publishing/__init__.py", "workbook/__init__.py", "run.py", "a/b/unused.py"), ""),
+        **dict.fromkeys(("workbook/__init__.py", "run.py", "a/b/unused.py"), ""),
     }
     for name, content in files.items():
         (row.helpers / name).parent.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import augment, leaderboard, models, paths, results, settings
+from fer_helpers import augment, models, paths, results, settings
 from fer_helpers import metrics as scoring
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import synthetic
-from fer_helpers.publishing import readme, reference
+from fer_helpers.publishing import leaderboard, readme, reference
 
 SMALL = Path("03_baseline_cnn/small_cnn/small_cnn.safetensors")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from fer_helpers import identity, paths
 
 SMALL = 1_000_000  # bytes; of larger outputs only the size counts, so that a look costs no time
-NOT_COUNTED = ("run", "workbook", "publishing")  # helpers that start notebooks or show results
+NOT_COUNTED = ("run", "workbook")  # helpers that start notebooks
 
 
 def file_digest(path: Path) -> str:

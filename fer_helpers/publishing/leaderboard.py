@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_helpers import paths
+from fer_helpers import paths, results
 from fer_helpers.faces import EMOTIONS
 
 
@@ -17,22 +17,21 @@ def all_metrics(out_root) -> tuple[list, list]:
     Left out is what was made from other data, or with another manifest, than notebook 02's present one.
     """
     here, fitting, left_out = paths.ROOT / out_root, [], []
-    present = _cleaned(here) or _cleaned(paths.REFERENCE)
+    cleaning = _metrics(here, "02_cleaning") or _metrics(paths.REFERENCE, "02_cleaning")
     for root in (here, paths.REFERENCE):
-        there = {each["stage"] for each in fitting}
+        trained_here = {each["stage"] for each in fitting}
         for path in sorted(root.glob("0[3-8]_*/**/metrics.json")):
-            each, where = paths.read_json(path), path.parent
-            if "val" not in each or "test" not in each or each["stage"] in there:
-                continue  # a study's summary, or what was trained here
-            reason = _other(each["data"], present)
+            each, folder = paths.read_json(path), path.parent
+            if "val" not in each or "test" not in each or each["stage"] in trained_here:
+                continue  # a study's summary is no model
+            reason = _other(each["data"], cleaning["data"])
             if not reason:
-                fitting.append({**each, "folder": where, "reference": root != here})
+                fitting.append({**each, "folder": folder, "reference": root != here})
             elif root == here:
-                left_out.append(f"{where.relative_to(here)} was {reason}: left out.")
+                left_out.append(f"{folder.relative_to(here)} was {reason}: left out.")
     if not fitting:
-        raise ValueError(
-            " ".join(["No trained model fits the present data.", *left_out, "Run notebook 03, or: make 03"])
-        )
+        sentences = ["No trained model fits the present data.", *left_out, "Run notebook 03, or: make 03"]
+        raise ValueError(" ".join(sentences))
     return fitting, left_out
 
 
@@ -42,26 +41,48 @@ def study(stage: str, data: dict, out_root) -> dict | None:
     data: as a metrics file has it.
     """
     for root in (paths.ROOT / out_root, paths.REFERENCE):
-        path = root / stage / "metrics.json"
-        metrics = paths.read_json(path) if path.exists() else None
+        metrics = _metrics(root, stage)
         if metrics and all(metrics["data"].get(name) == data.get(name) for name in ("kind", "title")):
             return {**metrics, "reference": root == paths.REFERENCE}
     return None
 
 
-def _cleaned(root: Path) -> dict | None:
-    """The data that notebook 02 saw in this folder of results."""
-    path = root / "02_cleaning" / "metrics.json"
-    return paths.read_json(path)["data"] if path.exists() else None
+def _metrics(root: Path, stage: str) -> dict | None:
+    path = root / stage / "metrics.json"
+    return paths.read_json(path) if path.exists() else None
 
 
 def _other(data: dict, present: dict) -> str:
     """What keeps a model of this data from standing beside models of the present one; empty if nothing does."""
-    if data["key"] != present["key"]:
+    same_names = data["key"] == present["key"]
+    same_faces = all(data.get(name) and data[name] == present.get(name) for name in ("pixels", "official_split"))
+    if not (same_names or same_faces):
         return f"made from other data ({data['source']})"
-    if (data["cleaned"] or {}).get("manifest") != (present["cleaned"] or {}).get("manifest"):
+    # A manifest's digest holds names: those of a CSV and of a folder are compared by how many faces they remove
+    kind = "manifest" if same_names else "removed_from_training"
+    if (data["cleaned"] or {}).get(kind) != (present["cleaned"] or {}).get(kind):
         return "trained with another manifest than notebook 02's"
     return ""
+
+
+def predictions(models: list[dict]) -> dict[str, dict]:
+    """name -> stored predictions of each model, in an order of the faces that all share.
+
+    models: of `all_metrics`, with a `name` each. A CSV has other names and another order than a folder: where both
+    are among them, faces are sorted by split, pixels and label. Raises ValueError if they aren't the same test faces.
+    """
+    stored = {each["name"]: results.read_predictions(each["folder"] / "predictions.npz") for each in models}
+    if len({each["data"]["key"] for each in models}) == 1:
+        return stored
+    tests = set()
+    for name, one in stored.items():
+        order = np.lexsort((one["labels"], one["pixels"], one["split"]))
+        stored[name] = one = {key: values[order] for key, values in one.items()}
+        test = one["split"] == "test"
+        tests.add((*one["pixels"][test], *one["labels"][test]))
+    if len(tests) > 1:
+        raise ValueError(f"{', '.join(stored)} can't be compared: their test faces differ.")
+    return stored
 
 
 def leaderboard_row(each: dict) -> dict:

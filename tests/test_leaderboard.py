@@ -1,0 +1,67 @@
+"""Results of FER-2013 as a CSV beside the reference's, which were made from a folder."""
+
+import numpy as np
+import pytest
+
+from fer_helpers import paths, results
+from fer_helpers.publishing import leaderboard
+from fer_helpers.workbook import pipeline
+
+FACES = np.array(["aa", "bb", "cc", "dd"])  # starts of their pixels' SHA-256
+LABELS, SPLIT = np.arange(4), np.array(["val", "test", "test", "test"])
+PROBS = np.eye(7, dtype=np.float32)[[0, 1, 2, 0]]
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A function that writes what a model leaves behind, into the reference ("reference") or here ("outputs")."""
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+
+    def write(root, stage, order=(0, 1, 2, 3), removed=7, **data):
+        order, key = np.array(order), f"names of the {root}"
+        cleaned = {"manifest": f"{key}, sorted", "removed_from_training": removed}
+        data = {"key": key, "pixels": "p", "official_split": True, "source": root, "cleaned": cleaned} | data
+        metrics = {"stage": stage, "data": data} | ({} if stage == "02_cleaning" else {"val": {}, "test": {}})
+        paths.write_json(tmp_path / root / stage / "metrics.json", metrics)
+        arrays = {"labels": LABELS[order], "split": SPLIT[order], "pixels": FACES[order], "probs": PROBS[order]}
+        results.write_predictions(tmp_path / root / stage / "predictions.npz", names=order.astype(str), **arrays)
+        return tmp_path / root
+
+    return write
+
+
+def test_a_csv_gets_the_references_models_and_their_answers_face_by_face(trained):
+    trained("reference", "02_cleaning")
+    trained("reference", "04_transfer_learning")
+    trained("outputs", "02_cleaning")
+    fitting, left_out = leaderboard.all_metrics(trained("outputs", "03_baseline_cnn", order=(2, 1, 3, 0)))
+    assert [each["reference"] for each in fitting] == [False, True] and not left_out
+    here, kept = leaderboard.predictions([each | {"name": each["stage"]} for each in fitting]).values()
+    assert all(np.array_equal(here[name], kept[name]) for name in ("split", "labels", "pixels", "probs"))
+
+
+OTHERS = [{"pixels": "q"}, {"pixels": None}, {"official_split": False}, {"removed": 8}]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_other_faces_another_split_or_another_cleaning_are_not_taken_from_the_reference(trained, other):
+    trained("reference", "04_transfer_learning")
+    trained("outputs", "02_cleaning", **other)
+    out = trained("outputs", "03_baseline_cnn", **other)
+    assert [each["reference"] for each in leaderboard.all_metrics(out)[0]] == [False]
+
+
+def test_faces_of_another_test_set_are_never_paired(trained):
+    models = [
+        {"name": root, "folder": trained(root, "03_x"), "data": {"key": root}} for root in ("outputs", "reference")
+    ]
+    models = [each | {"folder": each["folder"] / "03_x"} for each in models]
+    stored = results.read_predictions(models[0]["folder"] / "predictions.npz")
+    results.write_predictions(models[0]["folder"] / "predictions.npz", **stored | {"pixels": FACES[::-1]})
+    with pytest.raises(ValueError, match="test faces differ"):
+        leaderboard.predictions(models)
+
+
+def test_notebook_09_runs_again_when_the_leaderboard_changes():
+    stage = pipeline.look_into(paths.ROOT / "notebooks" / "09_results.ipynb", paths.ROOT / "fer_helpers")
+    assert "helper publishing/leaderboard.py" in stage.digests
