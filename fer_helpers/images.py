@@ -16,8 +16,8 @@ SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", 
 class Picture(NamedTuple):
     """A picture as detectors and networks take it.
 
-    image: a PIL image, L or RGB, upright. size: (width, height) of what was read, in pixels, before it was turned or
-    made smaller. mode: PIL's mode of what was read. notes: what was unusual about it, in words.
+    image: a PIL image, L or RGB, upright. size: (width, height) in pixels and mode: PIL's, both of what was read.
+    notes: what was unusual about it, in words.
     """
 
     image: Image.Image
@@ -35,15 +35,14 @@ def read(source, longest: int | None = None) -> Picture:
     """A picture upright after its EXIF, with alpha on white, 8 of 16 bits, and the first frame of several.
 
     source: a path; the bytes of an image file, or a stream of them; a PIL image; an array (H, W), (H, W, 1), (H, W, 3)
-    or (H, W, 4), uint8 0 to 255 or float 0 to 1. longest: make it smaller where its longer side has more pixels than
-    that. A baseline JPEG is then made smaller while it is decoded, so that 100 megapixels take little memory; of other
-    formats and of a progressive JPEG every pixel is held once.
+    or (H, W, 4), uint8 0 to 255 or float 0 to 1. longest: pixels that its longer side may have, else it is made
+    smaller; a baseline JPEG while it is decoded, so that 100 megapixels take little memory.
 
     Raises ValueError with the reason, fit to stand after a name and a colon; FileNotFoundError for a missing file.
     PIL's limits of pixels hold: its error always, its warning where the caller turns warnings into errors.
     """
     if isinstance(source, Image.Image):
-        return _upright(source.copy(), longest)
+        return _upright(source.copy(), longest)  # the caller's own isn't changed
     if isinstance(source, bytes):
         if not source:
             raise ValueError("empty file")
@@ -71,11 +70,6 @@ def reason(error: Exception) -> str:
     return text.split("\n")[0][:80] or type(error).__name__
 
 
-def read_face(source) -> np.ndarray:
-    """(48, 48) uint8, the grey centre square of a picture; `source` and errors as in `read`."""
-    return grey_square(read(source).image)
-
-
 def grey_square(image: Image.Image, side: int = SIDE) -> np.ndarray:
     """(side, side) uint8, 0 black to 255 white: the centre square of an upright L or RGB image, resized."""
     short, (width, height) = min(image.size), image.size
@@ -85,7 +79,6 @@ def grey_square(image: Image.Image, side: int = SIDE) -> np.ndarray:
 
 
 def _upright(picture: Image.Image, longest: int | None) -> Picture:
-    """The picture, which may be changed, as a Picture."""
     size, mode, frames = picture.size, picture.mode, getattr(picture, "n_frames", 1)
     if mode == "F":
         raise ValueError("its pixels are fractions, save it with 8 or 16 bits")

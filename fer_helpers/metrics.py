@@ -1,7 +1,7 @@
 """What saved probabilities are worth: scores, confusion, calibration. No network is needed here."""
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 from sklearn import metrics
 
 from fer_helpers.faces import EMOTIONS, Faces
@@ -12,9 +12,8 @@ SMALLEST = 1e-12  # a probability of 0 has no logarithm
 def accuracy_interval(correct: int, count: int) -> list[float]:
     """[low, high], the 95 % interval of an accuracy from `correct` of `count` faces: Wilson's score interval.
 
-    It stays sensible where a bootstrap or ±1.96 standard errors shrink to nothing (0 of 55 gives 0 to 6.5 %) and covers
-    95 % on average, while the exact one of Clopper and Pearson is wider than it need be. Source: Brown, Cai and
-    DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
+    It stays sensible where a bootstrap or ±1.96 standard errors shrink to nothing: 0 of 55 gives 0 to 6.5 %. Source:
+    Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
     """
     interval = stats.binomtest(correct, count).proportion_ci(0.95, method="wilson")
     return [round(float(end), 4) for end in interval]
@@ -42,14 +41,10 @@ def scores(probs: np.ndarray, labels: np.ndarray) -> dict:
         raise ValueError("There is no face to score: the part is empty.")
     table = confusion(probs, labels)
     means, (precision, recall, f1, support) = measures(table), per_class(table)
+    whole = {"loss": _log_loss(probs, labels).mean(), "macro_f1": means["macro_f1"]}
+    whole |= {"weighted_f1": np.average(f1, weights=support), "balanced_accuracy": means["balanced_accuracy"]}
+    whole |= {"ece": calibration_error(probs, labels)}
     rounded = lambda values: {name: round(float(value), 4) for name, value in values.items()}  # noqa: E731
-    whole = {
-        "loss": -np.log(probs[np.arange(len(labels)), labels].clip(SMALLEST)).mean(),
-        "macro_f1": means["macro_f1"],
-        "weighted_f1": (f1 * support).sum() / support.sum(),
-        "balanced_accuracy": means["balanced_accuracy"],
-        "ece": calibration_error(probs, labels),
-    }
     return {
         "n": len(labels),
         **rounded({"accuracy": means["accuracy"]}),
@@ -73,10 +68,9 @@ def per_class(table: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def measures(table: np.ndarray) -> dict[str, np.ndarray]:
-    """accuracy, macro_f1, balanced_accuracy and recall_<emotion> of confusion matrices, each of shape (…).
+    """accuracy, macro_f1, balanced_accuracy and recall_<emotion>, (…) each, of confusion matrices (…, 7, 7).
 
-    table: (…, 7, 7), faces of the row's emotion that were predicted as the column's. An emotion without a face has
-    recall nan and counts in no mean.
+    An emotion without a face has recall nan and counts in no mean.
     """
     _, recall, f1, support = per_class(table)
     present = np.where(support > 0, 1.0, np.nan)
@@ -97,10 +91,9 @@ def summands(probs, labels) -> np.ndarray:
     if runs.ndim != 3 or runs.shape[1:] != (len(labels), classes):
         raise ValueError(f"Probabilities of {len(labels)} labels are (S, {len(labels)}, {classes}), not {probs.shape}.")
     scaled = np.stack([temperature_scaled(run, temperature(run, labels)) for run in runs])
-    log_loss = -np.log(scaled[:, np.arange(len(labels)), labels].clip(SMALLEST))
     brier = ((scaled - np.eye(classes)[labels]) ** 2).sum(axis=-1)
     place = np.eye(classes**2)[labels * classes + runs.argmax(axis=-1)]  # (S, N, 49)
-    return np.concatenate([place, log_loss[..., None], brier[..., None]], axis=-1).swapaxes(0, 1)
+    return np.concatenate([place, _log_loss(scaled, labels)[..., None], brier[..., None]], axis=-1).swapaxes(0, 1)
 
 
 def measures_of_sums(sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -111,18 +104,14 @@ def measures_of_sums(sums: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def parts(people: Faces, probs: np.ndarray, leaked: np.ndarray) -> dict:
-    """Scores of val, test, test_7178 (both test parts together) and test_without_duplicates.
+    """Scores of val, test, test_7178 (both test parts together) and test_without_duplicates; None without faces.
 
     people: val and test faces. probs: (N, 7). leaked: (N,) bool, True where raw training holds a duplicate of the face.
-    test_7178 is null where the split isn't the official one or val isn't judged, a part without faces likewise.
+    test_7178 is None as well where the split isn't the official one or val isn't judged.
     """
     labels, test = people.labels.numpy(), people.split == "test"
-    chosen = {
-        "val": people.split == "val",
-        "test": test,
-        "test_7178": np.full(len(test), people.source.get("official_split", True) and not test.all()),
-        "test_without_duplicates": test & ~leaked,
-    }
+    both = np.full(len(test), people.source.get("official_split", True) and not test.all())
+    chosen = {"val": people.split == "val", "test": test, "test_7178": both, "test_without_duplicates": test & ~leaked}
     return {name: scores(probs[which], labels[which]) if which.any() else None for name, which in chosen.items()}
 
 
@@ -139,14 +128,17 @@ def most_confused(matrix: np.ndarray, most: int = 3) -> list:
     return [(EMOTIONS[i // 7], EMOTIONS[i % 7], float(share.flat[i])) for i in best]
 
 
+def _log_loss(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(…, N), of each face in nats, of probabilities (…, N, 7)."""
+    return -np.log(probs[..., np.arange(len(labels)), labels].clip(SMALLEST))
+
+
 def temperature(probs: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the smallest loss on these faces; above 1: the model was too sure of itself.
 
-    probs: (N, 7), rows sum to 1. labels: (N,). Fit it on val. Source: Guo et al., "On Calibration of Modern Neural
-    Networks" (2017).
+    probs: (N, 7), rows sum to 1. labels: (N,). Fit it on val. Source: Guo et al., as above.
     """
-    rows = np.arange(len(labels))
-    loss = lambda log: -np.log(temperature_scaled(probs, np.exp(log))[rows, labels].clip(SMALLEST)).mean()  # noqa: E731
+    loss = lambda log: _log_loss(temperature_scaled(probs, np.exp(log)), labels).mean()  # noqa: E731
     return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
@@ -155,9 +147,7 @@ def temperature_scaled(probs: np.ndarray, degree: float) -> np.ndarray:
 
     Of an average over views or networks it is the average's logarithm that is divided.
     """
-    logs = np.log(np.asarray(probs, dtype=np.float64).clip(SMALLEST)) / degree
-    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return special.softmax(np.log(np.asarray(probs, dtype=np.float64).clip(SMALLEST)) / degree, axis=1)
 
 
 def coverage(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,10 +21,10 @@ CHECKPOINTS = "checkpoints"  # folder of a stage's unfinished and finished train
 EDITABLE = ("manifest.csv",)  # results that may be edited by hand: what reads them runs again, what wrote them doesn't
 DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 
-ROOM = "the disk is full; make room and run again, what was finished is kept"
-RIGHTS = "its folder is read-only; give another folder for results with OUT="
-CANNOT_WRITE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM)
-CANNOT_WRITE |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RIGHTS)
+FULL = "the disk is full; make room and run again, what was finished is kept"
+READ_ONLY = "its folder is read-only; give another folder for results with OUT="
+CANNOT_WRITE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL)
+CANNOT_WRITE |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), READ_ONLY)
 
 
 def repository() -> str:
@@ -33,10 +33,7 @@ def repository() -> str:
 
 
 def stage(name: str, out_root: str | Path = "outputs") -> Path:
-    """Folder of a stage's results, made if it isn't there; `out_root` counts from the workbook's root.
-
-    In Colab an `out_root` on the user's Google Drive asks the user for it, once.
-    """
+    """Folder of a stage's results, made if it isn't there; in Colab a Google Drive is mounted for it, once."""
     folder = ROOT / out_root / name
     if folder.is_relative_to(DRIVE) and "google.colab" in sys.modules and not DRIVE.is_mount():
         importlib.import_module("google.colab.drive").mount(str(DRIVE))  # before the folder: it must find nothing there
@@ -51,7 +48,7 @@ def checkpoints(stage_name: str, out_root: str | Path = "outputs") -> Path:
 
 
 def need(stage_name: str, name: str, out_root: str | Path = "outputs") -> Path:
-    """Path of a file that an earlier notebook wrote; FileNotFoundError, where it is missing, says which one to run."""
+    """Path of a file that an earlier notebook wrote; FileNotFoundError says which one to run."""
     path = ROOT / out_root / stage_name / name
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing. Run notebooks/{stage_name}.ipynb first, or: make {stage_name[:2]}")
@@ -71,10 +68,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` only if the block succeeds.
-
-    Raises OSError with a sentence if the disk is full or the folder read-only; `path` is then as it was.
-    """
+    """Yield a temporary path; it takes the place of `path` only if the block succeeds. Errors as in `writing`."""
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +86,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write a dictionary as indented JSON; a number that isn't finite is refused rather than written as NaN.
-
-    What isn't JSON's, like a Difference, is written as its `card()`.
-    """
+    """Write indented JSON, a Difference as its `card()`; a number that isn't finite is refused with ValueError."""
     text = json.dumps(content, indent=1, allow_nan=False, default=lambda each: each.card())
     with whole(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -113,17 +104,14 @@ def write_csv(path: str | Path, table) -> None:
 
 
 def save_figure(figure, path: str | Path) -> None:
-    """Write a matplotlib figure as PNG; the same figure gives the same bytes.
-
-    Its title (the finding) and its caption (the data) travel in the file as text: the page of results reads them there.
-    """
-    told = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
+    """Write a matplotlib figure as PNG, with title and caption as text in it; the same figure gives the same bytes."""
+    texts = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
     with whole(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None, **told})
+        figure.savefig(temporary, metadata={"Software": None, **texts})
 
 
 def save_headline(out: Path, *, value: str, interval: str, of: str, reading: Iterable[str], figure: str) -> None:
-    """Add to a notebook's metrics.json, which lies in `out`, what the page of results shows of it.
+    """Add to the metrics.json in `out` what the page of results shows of a notebook.
 
     value `of` what, with its unit; interval: how far it can be trusted; reading: what `figure`, a file in `out`, says.
     """
@@ -136,13 +124,11 @@ def add_line(path: str | Path, row: dict) -> None:
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a", newline="")
-    with stream, writing(path):
-        new = stream.tell() == 0
-        writer = csv.DictWriter(stream, row, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+        with path.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, row, lineterminator="\n")
+            if stream.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 def read_lines(path: str | Path) -> list[dict]:

@@ -7,30 +7,27 @@ from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from fer_helpers.faces import EMOTIONS
 
-COLOURS = dict(zip(EMOTIONS, sns.color_palette("colorblind", len(EMOTIONS)), strict=True))
+PALETTE = sns.color_palette("colorblind")
+COLOURS = dict(zip(EMOTIONS, PALETTE, strict=False))
+BLUE, ORANGE, GREEN, RED, *_ = PALETTE
+MARKERS = "osD^v<>P"
 NUMBER = "{x:,g}"  # of a tick: 7,000 and 2.5
-BLUE, ORANGE, GREEN, RED, *_ = sns.color_palette("colorblind")
-STYLE = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.constrained_layout.h_pad": 0.06,
-    "axes.prop_cycle": plt.cycler(color=sns.color_palette("colorblind")),
+STYLE = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
+STYLE |= {"axes.prop_cycle": plt.cycler(color=PALETTE), "grid.color": "0.9"}
+STYLE |= {"legend.frameon": False, "legend.fontsize": 9.5}
+STYLE |= {
+    f"figure.constrained_layout.{name}": value for name, value in {"use": True, "w_pad": 0.08, "h_pad": 0.06}.items()
 }
 
 
 def styled(draw):
-    """Draw in the workbook's style, then put title and caption; matplotlib's own settings are left as they were."""
+    """Draw in the workbook's style, with title and caption; matplotlib's own settings are left as they were."""
 
     @wraps(draw)
     def wrapper(*args, title: str, caption: str, **options):
@@ -52,11 +49,16 @@ def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}"):
     figure, axes = plt.subplots(figsize=(8, 4.2))
     wide = 0.8 / len(series)
     for k, (name, heights) in enumerate(series.items()):
-        place = np.arange(len(heights)) + (k - (len(series) - 1) / 2) * wide
-        colours = list(COLOURS.values()) if len(series) == 1 else sns.color_palette("colorblind")[k]
-        drawn = axes.bar(place, heights, wide * 0.94, label=name, color=colours)
-        axes.bar_label(drawn, [form.format(height) for height in heights], fontsize=8.5, padding=1)
+        places = np.arange(len(heights)) + (k - (len(series) - 1) / 2) * wide
+        colours = list(COLOURS.values()) if len(series) == 1 else PALETTE[k]
+        drawn = axes.bar(places, heights, wide * 0.94, label=name, color=colours)
+        axes.bar_label(drawn, fmt=form, fontsize=8.5, padding=1)
     axes.set(xticks=range(len(EMOTIONS)), xticklabels=EMOTIONS, ylabel=ylabel)
+    return _counted(figure, axes, series)
+
+
+def _counted(figure, axes, series: dict):
+    """The figure, with its axes made ready for heights of several series or one."""
     axes.yaxis.set_major_formatter(NUMBER)
     axes.grid(axis="y")
     if len(series) > 1:
@@ -70,23 +72,22 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
 
     heats: (N, H, W) in [0, 1], laid over the pictures. grey: scale from 0 to 255; False fits it to each picture.
     """
-    rows, titles = max(1, -(-len(images) // columns)), titles or []
+    none, scale = [None] * len(images), {"vmin": 0, "vmax": 255} if grey else {}
+    rows, titles = max(1, -(-len(images) // columns)), titles or [""] * len(images)
     tall = 1.45 if any(titles[columns:]) else 1.28  # inches a row, with or without its titles
     figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
     for place in axes.flat:
-        place.set_axis_off()
-    for k, (place, image) in enumerate(zip(axes.flat, images, strict=False)):
+        place.set(xticks=[], yticks=[])
+        place.spines[:].set_visible(False)
+    cells = zip(axes.flat, images, titles, none if heats is None else heats, edges or none, strict=False)
+    for place, image, title, heat, edge in cells:
         if image is None:
             continue
-        place.set_axis_on()
-        place.set(xticks=[], yticks=[])
-        place.imshow(np.asarray(image), cmap="gray", **({"vmin": 0, "vmax": 255} if grey else {}))
-        if heats is not None and heats[k] is not None:
-            place.imshow(np.asarray(heats[k]), cmap="inferno", alpha=0.5, vmin=0, vmax=1)
-        edge = edges[k] if edges is not None else None
+        place.imshow(np.asarray(image), cmap="gray", **scale)
+        if heat is not None:
+            place.imshow(np.asarray(heat), cmap="inferno", alpha=0.5, vmin=0, vmax=1)
         place.spines[:].set(visible=edge is not None, color=edge, linewidth=3)
-        if titles:
-            place.set_title(titles[k], fontsize=8.5, color=edge or "black", pad=3)
+        place.set_title(title, fontsize=8.5, color=edge or "black", pad=3)
     return figure
 
 
@@ -96,7 +97,7 @@ def matrix(values, *, rows=EMOTIONS, columns=EMOTIONS, xlabel: str, ylabel: str,
     values = np.asarray(values)
     shown = values if label else 100 * values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     figure, axes = plt.subplots(figsize=(max(7.0, 1.5 + 0.85 * len(columns)), 1.6 + 0.55 * len(rows)))
-    style = {"cmap": "Blues", "square": False, "linewidths": 0.5, "annot": True, "fmt": ",.0f"}
+    style = {"cmap": "Blues", "linewidths": 0.5, "annot": True, "fmt": ",.0f"}
     bar = {"label": label or "% of the row", "format": NUMBER}
     sns.heatmap(shown, ax=axes, xticklabels=columns, yticklabels=rows, cbar_kws=bar, **style)
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -112,14 +113,14 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
     along: (xlabel, name -> (E,) places), to draw over something else, like the time at which each epoch ended.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
+    xlabel, places = along or ("epoch", {name: np.arange(1, len(values) + 1) for name, values in series.items()})
     for (name, values), style in zip(series.items(), ("-", "--", ":", "-.", (0, (5, 1))), strict=False):
-        values = np.asarray(values) * (100 if percent else 1)
-        places = along[1][name] if along else np.arange(1, len(values) + 1)
-        axes.plot(places, values, linestyle=style, marker=".", label=name.replace("_", " "), linewidth=2)
+        heights = np.asarray(values) * (100 if percent else 1)
+        axes.plot(places[name], heights, linestyle=style, marker=".", label=name.replace("_", " "), linewidth=2)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
         axes.annotate(f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), size=9, color="0.35", ha="right", va="bottom")
-    axes.set(xlabel=along[0] if along else "epoch", ylabel=f"{ylabel} (%)" if percent else ylabel)
+    axes.set(xlabel=xlabel, ylabel=f"{ylabel} (%)" if percent else ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=not along, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid()
     axes.legend()
@@ -130,50 +131,35 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
 def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line: float | None = None):
     """Outlines of histograms. series: name -> (N,) values; line: a threshold to draw in."""
     figure, axes = plt.subplots(figsize=(7.5, 4))
-    edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in series.values()]), bins)
+    edges = np.histogram_bin_edges(np.concatenate([*series.values()]), bins)
     for name, values in series.items():
-        axes.hist(values, edges, histtype="step", linewidth=2, label=name, color=COLOURS.get(name))
+        axes.hist(values, edges, histtype="step", linewidth=2, label=name)
     if line is not None:
         axes.axvline(line, color=RED, linestyle="--")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.yaxis.set_major_formatter(NUMBER)
-    axes.grid(axis="y")
-    if len(series) > 1:
-        axes.legend(fontsize=9)
-    return figure
+    return _counted(figure, axes, series)
 
 
-def draw_points(axes, rows: list, xlabel: str, looks=None, **look) -> None:
-    """Points with intervals into axes, a row of them for each of rows; see intervals. looks: part -> its own look."""
-    named = list(dict.fromkeys(part for _, values in rows for part in values))
-    apart = min(0.22, 0.75 / max(len(named), 1)) if any(len(values) > 1 for _, values in rows) else 0
-    for k, part in enumerate(named):
-        place = [row + (k - (len(named) - 1) / 2) * apart for row in range(len(rows))]
-        there = [(y, *values[part]) for y, (_, values) in zip(place, rows, strict=True) if values.get(part)]
+def draw_points(axes, rows: list, xlabel: str, *, looks=None, zero: bool = False, **look) -> None:
+    """Points with intervals into axes, a row of them for each of rows; see intervals.
+
+    looks: part -> its own look, beside the `look` of all. zero: draw a line where there is no difference.
+    """
+    parts = list(dict.fromkeys(part for _, values in rows for part in values))
+    apart = min(0.22, 0.75 / max(len(parts), 1)) if any(len(values) > 1 for _, values in rows) else 0
+    for k, part in enumerate(parts):
+        shift = (k - (len(parts) - 1) / 2) * apart
+        there = [(row + shift, *values[part]) for row, (_, values) in enumerate(rows) if values.get(part)]
         y, middle, low, high, *runs = np.array(there).T
-        style = {"fmt": "osD^v"[k % 5], "color": sns.color_palette("colorblind")[k]}
-        style |= look | (looks or {}).get(part, {})
+        style = {"fmt": MARKERS[k % 5], "color": PALETTE[k]} | look | (looks or {}).get(part, {})
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
         for values in runs:
             axes.plot(values, y, "o", color=style["color"], markersize=4, markeredgecolor="white", zorder=3)
+    if zero:
+        axes.axvline(0, color="0.5", linestyle=":")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     axes.grid(axis="x")
-
-
-@styled
-def compared(rows: list, gains: list, *, xlabel: str, gain_label: str):
-    """Points of several conditions on the left; on the right, in the same rows, the difference of two of them.
-
-    rows: as intervals takes them, empty dicts where the right side stands alone. gains: (value, low, high, …) a row.
-    """
-    figure, (left, side) = plt.subplots(1, 2, sharey=True, width_ratios=(3, 2), figsize=(10.5, 1.9 + 0.5 * len(rows)))
-    draw_points(left, rows, xlabel)
-    beside = [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)]
-    draw_points(side, beside, gain_label, color="0.2")
-    side.axvline(0, color="0.5", linestyle=":")
-    left.legend(fontsize=9.5, loc="upper center", bbox_to_anchor=(0.5, -0.06 - 0.5 / (1 + len(rows))), ncols=4)
-    return figure
 
 
 @styled
@@ -186,29 +172,36 @@ def differences(panels: dict):
     figure, places = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=size)
     looks = {"significant": {"color": BLUE}, "inconclusive": {"color": "0.45", "mfc": "white"}}
     for axes, (measure, rows) in zip(places[0], panels.items(), strict=True):
-        axes.axvline(0, color="0.5", linestyle=":")
         label = lambda gain: "inconclusive" if gain.verdict == "inconclusive" else "significant"  # noqa: E731
         parted = [(condition, {label(gain): gain.points}) for condition, gain in rows]
-        draw_points(axes, parted, f"{measure} (points)", looks, fmt="o", markersize=9)
-    keys = [plt.Line2D([], [], marker="o", markersize=9, label=label, **look) for label, look in looks.items()]
+        draw_points(axes, parted, f"{measure} (points)", looks=looks, zero=True, fmt="o", markersize=9)
+    keys = [{"markersize": 9, "label": label, **look} for label, look in looks.items()]
     if any(len(gain.each) > 1 for rows in panels.values() for _, gain in rows):
-        keys += [plt.Line2D([], [], marker="o", markersize=4, linestyle="", color="0.3", label="each seed")]
-    figure.legend(handles=keys, loc="outside lower right", ncols=3, fontsize=9.5)
+        keys += [{"markersize": 4, "linestyle": "", "color": "0.3", "label": "each seed"}]
+    handles = [plt.Line2D([], [], marker="o", **key) for key in keys]
+    figure.legend(handles=handles, loc="outside lower right", ncols=3)
     return figure
 
 
 @styled
-def intervals(rows: list, *, xlabel: str, lines: tuple = ()):
-    """Points with intervals, a row a model. lines: (place, what it means) or (low, high, what it means), to draw in.
+def intervals(rows: list, *, xlabel: str, lines: tuple = (), gains: tuple = (), gain_label: str = ""):
+    """Points with intervals, a row a model; with `gains`, on the right in the same rows the difference of two of them.
 
     rows: (name, {part: (value, low, high)}); what follows in a tuple, like the value of each seed, is a small point.
+    lines: (place, what it means) or (low, high, what it means), to draw in. gains: (value, low, high, …) a row.
     """
-    figure, axes = plt.subplots(figsize=(8.5, 1.9 + 0.62 * len(rows)))
+    shape = {"figsize": (10.5, 1.9 + 0.5 * len(rows)), "width_ratios": (3, 2)} if gains else {}
+    shape = shape or {"figsize": (8.5, 1.9 + 0.62 * len(rows))}
+    figure, places = plt.subplots(1, 2 if gains else 1, sharey=True, squeeze=False, **shape)
+    axes, *beside = places[0]
     draw_points(axes, rows, xlabel)
+    for right in beside:
+        named = [(name, {"gain": gain}) for (name, _), gain in zip(rows, gains, strict=True)]
+        draw_points(right, named, gain_label, zero=True, color="0.2")
     for (low, *high, name), shade in zip(lines, ("0.5", "0.75"), strict=False):
         drawn = axes.axvspan(low, high[0], alpha=0.4) if high else axes.axvline(low, linestyle=":")
         drawn.set(color=shade, label=name)
-    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14 - 0.3 / (1 + len(rows))), ncols=3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     return figure
 
 
@@ -216,16 +209,16 @@ def intervals(rows: list, *, xlabel: str, lines: tuple = ()):
 def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
     """Named points: dicts with x, y, name, group (colour), shape (marker) and hollow (or filled). log: x in decades."""
     figure, axes = plt.subplots(figsize=(9, 4.5))
-    colours = dict(zip(dict.fromkeys(each["group"] for each in points), sns.color_palette("colorblind"), strict=False))
-    markers = dict(zip(dict.fromkeys(each["shape"] for each in points), "osD^v", strict=False))
+    colours = dict(zip(dict.fromkeys(each["group"] for each in points), PALETTE, strict=False))
+    markers = dict(zip(dict.fromkeys(each["shape"] for each in points), MARKERS, strict=False))
     for point in points:
-        x, y, colour = point["x"], point["y"], colours[point["group"]]
-        kind, face = markers[point["shape"]], "none" if point["hollow"] else colour
-        axes.plot(x, y, kind, color=colour, markersize=9, markerfacecolor=face, markeredgewidth=2, zorder=3)
-        axes.annotate(point["name"], (x, y), xytext=(8, 4), textcoords="offset points", fontsize=9.5)
+        place, colour = (point["x"], point["y"]), colours[point["group"]]
+        look = {"markersize": 9, "markeredgewidth": 2, "markerfacecolor": "none" if point["hollow"] else colour}
+        axes.plot(*place, markers[point["shape"]], color=colour, zorder=3, **look)
+        axes.annotate(point["name"], place, xytext=(8, 4), textcoords="offset points", fontsize=9.5)
     looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
     looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items()]
-    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center", fontsize=9)
+    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center")
     axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")
     decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
     axes.xaxis.set(major_formatter=NUMBER, **decades)
@@ -234,17 +227,16 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
 
 
 @styled
-def reliability(models: dict, *, bins: int = 10):
-    """Accuracy against confidence in equal-width bins. models: name -> (probs (N, 7), labels (N,))."""
+def reliability(models: dict):
+    """Accuracy against confidence in ten bins of equal width. models: name -> (probs (N, 7), labels (N,))."""
     figure, axes = plt.subplots(figsize=(6, 5.2))
     axes.plot([0, 100], [0, 100], color="0.6", linestyle=":", label="perfect calibration")
-    for (name, (probs, labels)), marker in zip(models.items(), "osD^v<>P" * 9, strict=False):
-        confidence, right = 100 * probs.max(axis=1), 100.0 * (probs.argmax(axis=1) == labels)
-        place = np.minimum((confidence * bins / 100).astype(int), bins - 1)
-        there = (count := np.bincount(place, minlength=bins)) >= 10  # fewer faces say nothing
-        mean = lambda values: (np.bincount(place, values, bins) / np.maximum(count, 1))[there]  # noqa: E731, B023
-        axes.plot(mean(confidence), mean(right), marker=marker, label=name)
+    for (name, (probs, labels)), marker in zip(models.items(), MARKERS, strict=False):
+        faces = pd.DataFrame({"confidence": 100 * probs.max(axis=1), "right": 100 * (probs.argmax(axis=1) == labels)})
+        bins = faces.groupby((faces.confidence // 10).clip(upper=9))
+        mean = bins.mean()[bins.size() >= 10]  # fewer faces say nothing
+        axes.plot(mean.confidence, mean.right, marker=marker, label=name)
     axes.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
     axes.grid()
-    axes.legend(fontsize=9)
+    axes.legend()
     return figure

@@ -9,13 +9,14 @@ import torch
 from fer_helpers import images, models, paths
 from fer_helpers.faces import EMOTIONS
 
-# Weights in outputs/reference/ that users get before they trained any: the first that is there is the default
+# Weights in outputs/reference/ that users get before they trained any; the first that is there is the default
 GIVEN_AWAY = (
     "08_record/distilled/small_cnn_distilled.safetensors",
     "03_baseline_cnn/small_cnn/small_cnn.safetensors",
     "08_record/single/record_single.safetensors",
 )
 BATCH = 128  # faces that pass the network at once
+load_model = models.load  # the network in a model file, ready to predict; `.card` says where it comes from
 
 
 class Prediction(NamedTuple):
@@ -23,11 +24,6 @@ class Prediction(NamedTuple):
 
     label: str
     probabilities: dict
-
-
-def load_model(path: str | Path) -> torch.nn.Module:
-    """The network in a model file, ready to predict; `.card` says where it comes from. Errors as in models.load."""
-    return models.load(path)
 
 
 def given_away() -> Path:
@@ -49,10 +45,10 @@ def probabilities(model: torch.nn.Module, faces: np.ndarray, views: int | None =
 def predict_emotion(model: torch.nn.Module, image, views: int | None = None) -> Prediction:
     """The emotion of one face picture: its centre square, grey, 48×48 pixels.
 
-    image: as in images.read. views: as in `probabilities`. Raises ValueError for what is no picture, FileNotFoundError.
+    image, errors: as in images.read. views: as in `probabilities`.
     """
     try:
-        face = images.read_face(image)
+        face = images.grey_square(images.read(image).image)
     except ValueError as error:
         which = image if isinstance(image, str | Path) else "The picture"
         raise ValueError(f"{which} can't be used: {error}.") from error

@@ -13,13 +13,15 @@ RECIPE = ("accuracy", "macro_f1", "log_loss", "brier")  # what recipes are compa
 EVERY = (*RECIPE, "balanced_accuracy", *(f"recall_{emotion}" for emotion in EMOTIONS))
 
 
+CARD = {"of": "of", "value": "value", "interval": "ci95", "each": "each", "p": "p", "shared": "ci_shared"}  # in files
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A measure with its 95 % interval, rounded to four decimals so that files, figures and sentences agree.
 
     of: the measure. value, interval (low, high) and each (value of every seed): shares, except for LOWER_IS_BETTER.
-    p: of a paired test, where there was one. shared: the wider interval that shares the 5 % chance of an error among
-    several comparisons (Bonferroni).
+    p: of a paired test. shared: the wider interval for one of several comparisons (Bonferroni).
     """
 
     value: float
@@ -38,23 +40,26 @@ class Estimate:
     @property
     def number(self) -> str:
         """The value with its unit: 67.8 %."""
-        return _text(self.value, self.of, unit=" %")
+        return self._text(self.value, unit=" %")
 
     @property
     def range(self) -> str:
         """The interval: 66.3 to 69.3."""
-        return " to ".join(_text(end, self.of) for end in self.interval)
+        return " to ".join(map(self._text, self.interval))
+
+    def _text(self, value: float, *, sign: str = "", unit: str = "") -> str:
+        return f"{value:{sign}z.4f}" if self.of in LOWER_IS_BETTER else f"{100 * value:{sign}z.1f}{unit}"
 
     def card(self) -> dict:
         """JSON-ready; `read` makes the same of it again."""
-        card = {"of": self.of, "value": self.value, "ci95": self.interval, "each": self.each, "p": self.p}
-        return {name: value for name, value in (card | {"ci_shared": self.shared}).items() if value not in (None, ())}
+        card = {key: getattr(self, name) for name, key in CARD.items()}
+        return {key: value for key, value in card.items() if value not in (None, ())}
 
     @classmethod
     def read(cls, card: dict):
         """What `card` wrote."""
-        ends, each, shared = (tuple(card.get(name, ())) for name in ("ci95", "each", "ci_shared"))
-        return cls(card["value"], ends, card["of"], each, card.get("p"), shared or None)
+        values = {name: card[key] for name, key in CARD.items() if key in card}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def __str__(self) -> str:
         return f"{self.number} ({self.range})"
@@ -67,24 +72,23 @@ class Difference(Estimate):
     @property
     def number(self) -> str:
         """The value with its sign and unit: +1.8 points."""
-        return _text(self.value, self.of, sign="+", unit=" points")
+        return self._text(self.value, sign="+", unit=" points")
 
     @property
     def verdict(self) -> str:
         """higher, lower, or inconclusive where the interval contains 0."""
-        return _verdict(self.interval)
+        return _verdict(*self.interval)
 
     @property
     def verdict_shared(self) -> str:
         """The same by the wider interval that several comparisons share; without one, `verdict`."""
-        return _verdict(self.shared or self.interval)
+        return _verdict(*(self.shared or self.interval))
 
     @property
     def better(self) -> str:
         """a, b, or "" where that is inconclusive: of log loss and Brier score the lower is better."""
-        if self.verdict == "inconclusive":
-            return ""
-        return "a" if (self.verdict == "lower") == (self.of in LOWER_IS_BETTER) else "b"
+        better = "lower" if self.of in LOWER_IS_BETTER else "higher"
+        return "" if self.verdict == "inconclusive" else "a" if self.verdict == better else "b"
 
     def card(self) -> dict:
         """JSON-ready, with the verdict; `read` makes the same of it again."""
@@ -94,12 +98,8 @@ class Difference(Estimate):
         return super().__str__() + ", inconclusive" * (self.verdict == "inconclusive")
 
 
-def _text(value: float, of: str, *, sign: str = "", unit: str = "") -> str:
-    return f"{value:{sign}z.4f}" if of in LOWER_IS_BETTER else f"{100 * value:{sign}z.1f}{unit}"
-
-
-def _verdict(interval: tuple) -> str:
-    return "higher" if interval[0] > 0 else "lower" if interval[1] < 0 else "inconclusive"
+def _verdict(low: float, high: float) -> str:
+    return "higher" if low > 0 else "lower" if high < 0 else "inconclusive"
 
 
 def paired_difference(right_a: np.ndarray, right_b: np.ndarray) -> Difference:
@@ -115,9 +115,8 @@ def paired_difference(right_a: np.ndarray, right_b: np.ndarray) -> Difference:
 def pigeonhole_mean(values, other=None, *, together=None, among=1, of="accuracy", resamples=2000) -> Estimate:
     """Mean over seeds and faces with an interval over both; a Difference where `other`'s mean is taken from it.
 
-    values, other: (S, N), of each seed and face, row s of both one seed; nan where a face doesn't count, so that one
-    mean may be over other faces than the other. `other` may be 0, where values are differences already.
-    together, among: as in `compare`.
+    values, other: (S, N), of each seed and face, row s of both one seed; nan where a face doesn't count, which may be
+    other faces in one than in the other. `other` is 0 where values are differences. together, among: as in `compare`.
     """
     sides = np.broadcast_arrays(*(np.asarray(side, np.float64) for side in (values, other) if side is not None))
     if any(np.isnan(side).all() for side in sides):
@@ -134,15 +133,14 @@ def estimate(probs, labels, *, together=None, measures=RECIPE) -> dict[str, Esti
 
 
 def compare(probs_a, probs_b, labels, *, together=None, measures=RECIPE, among: int = 1) -> dict[str, Difference]:
-    """Two recipes on the same val faces: a less b in every measure, paired by seed and face.
+    """Two recipes on the same val faces: a less b in every measure, by the pigeonhole bootstrap over seeds and faces.
 
     probs_a, probs_b: (S, N, 7), of S seeds' runs, row s of both one seed; or (N, 7) of one. labels: (N,).
     together: (N,) groups whose faces are drawn as one, like duplicates of a picture. measures: those of
     `metrics.measures`, log_loss and brier; the recall of an emotion without a face is left out. among: of so many
     comparisons; the interval `shared` shares the 5 % chance of an error among them.
     Log loss and Brier score (sum over emotions, 0 to 2) are taken after every run's own temperature was fitted on these
-    faces, so that they compare what networks know and not how sure they happen to sound; the fit isn't repeated in
-    each resample. The intervals are the pigeonhole bootstrap's, over seeds and faces.
+    faces, so that they compare what networks know and not how sure they sound; resamples don't repeat the fit.
     """
     sides = [metrics.summands(probs, labels) for probs in (probs_a, probs_b)]
     if sides[0].shape != sides[1].shape:
@@ -160,23 +158,22 @@ def decide(differences: dict[str, Difference], gap_a: float, gap_b: float) -> tu
     for measure, name in (("log_loss", "log loss"), ("brier", "Brier score"), ("accuracy", "accuracy")):
         if best := differences[measure].better:
             return best, f"the {name} of {best} is better: {differences[measure]}, a less b"
-    best = "a" if gap_a < gap_b else "b"
-    gaps = "is the same" if gap_a == gap_b else f"is smaller: {100 * gap_a:.1f} points for a, {100 * gap_b:.1f} for b"
-    subject = "the gap between train and val accuracy" + ("" if gap_a == gap_b else f" of {best}")
-    return best, f"log loss, Brier score and accuracy are inconclusive; {subject} {gaps}"
+    best, gap = "a" if gap_a < gap_b else "b", "the gap between train and val accuracy"
+    reason = f"{gap} of {best} is smaller: {100 * gap_a:.1f} points for a, {100 * gap_b:.1f} for b"
+    reason = f"{gap} is the same" if gap_a == gap_b else reason
+    return best, f"log loss, Brier score and accuracy are inconclusive; {reason}"
 
 
 def _pigeonhole(sides: list, measure, together=None, among: int = 1, resamples: int = 10_000) -> dict:
     """Every measure's mean over seeds, less that of the second side where there is one, by the pigeonhole bootstrap.
 
     sides: (N, S, K) each, of every face and seed, numbers that add up over faces. measure: (…, K) -> name -> (…).
-    Seeds and faces are drawn with replacement, independently, and every drawn face is met under every drawn seed (Owen,
-    "The pigeonhole bootstrap", 2007). Of S seeds S - 1 are drawn, since S would show only (S - 1) / S of their variance
-    (Rao and Wu, 1988). Still, a handful of seeds tells their spread only coarsely.
+    Seeds and faces are drawn independently, and every drawn face is met under every drawn seed (Owen, "The pigeonhole
+    bootstrap", 2007). Of S seeds S - 1 are drawn: S would show only (S - 1) / S of their variance (Rao and Wu, 1988).
     """
     count, seeds, kinds = sides[0].shape
     group = np.unique(np.arange(count) if together is None else together, return_inverse=True)[1]
-    groups, rng, drawn = int(group.max()) + 1, np.random.default_rng(0), []
+    groups, rng, drawn, estimates = int(group.max()) + 1, np.random.default_rng(0), [], {}
     sums = np.zeros((groups, len(sides), seeds, kinds), np.float32)
     np.add.at(sums, group, np.stack(sides, axis=1))
 
@@ -192,7 +189,7 @@ def _pigeonhole(sides: list, measure, together=None, among: int = 1, resamples: 
         times = np.stack([np.bincount(row, minlength=groups) for row in picked]).astype(np.float32)  # (r, G)
         totals = (times @ sums.reshape(groups, -1)).reshape(-1, *sums.shape[1:])
         drawn.append({name: (part * value).sum(axis=1) for name, value in less(totals).items()})
-    kind, estimates = Difference if len(sides) > 1 else Estimate, {}
+    kind = Difference if len(sides) > 1 else Estimate
     for name, each in less(sums.sum(axis=0, dtype=np.float64)).items():
         if not np.isnan(each).any():  # else an emotion without a face
             values = np.concatenate([part[name] for part in drawn])

@@ -70,8 +70,9 @@ def framing(cases: list):
     for name, case in zip(named, cases, strict=True):
         gain = Difference.read(case["against_bare"]).points if case["detected"] else (0, 0, 0)
         rows.append((name, {"detected frame less bare face": gain}))
-    draw_points(right, rows, "accuracy of the detected frame less that of the bare face (points)", color=BLUE)
-    right.axvline(0, color="0.5", linestyle=":")
+    draw_points(
+        right, rows, "accuracy of the detected frame less that of the bare face (points)", zero=True, color=BLUE
+    )
     return figure
 
 
