@@ -1,6 +1,7 @@
 """Comparisons of recipes: planted differences, groups of duplicates, words that follow from the numbers."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -9,11 +10,9 @@ from sklearn import metrics as sklearn_metrics
 
 from fer_helpers import metrics, statistics
 from fer_helpers.statistics import Difference, Estimate
+from tests.test_metrics import certain
 
-
-def certain(guess, sure=0.94):
-    """(…, 7) probabilities of which `sure` is on the answer."""
-    return np.where(np.eye(7)[np.asarray(guess)] > 0, sure, (1 - sure) / 6)
+LABELS = np.random.default_rng(9).integers(0, 7, 800)
 
 
 def recipe(labels, *, seeds, skill, sharp=1.0, noise=0):
@@ -25,25 +24,18 @@ def recipe(labels, *, seeds, skill, sharp=1.0, noise=0):
 
 
 def test_a_better_recipe_wins_by_every_measure():
-    labels = np.random.default_rng(9).integers(0, 7, 800)
-    made = statistics.compare(recipe(labels, seeds=3, skill=2.0), recipe(labels, seeds=3, skill=1.5, noise=1), labels)
-    assert {name: each.verdict for name, each in made.items()} == {
-        "accuracy": "higher",
-        "macro_f1": "higher",
-        "log_loss": "lower",
-        "brier": "lower",
-    }
+    good, worse = recipe(LABELS, seeds=3, skill=2.0), recipe(LABELS, seeds=3, skill=1.5, noise=1)
+    made, swapped = statistics.compare(good, worse, LABELS), statistics.compare(worse, good, LABELS)
+    verdicts = {"accuracy": "higher", "macro_f1": "higher", "log_loss": "lower", "brier": "lower"}
+    assert {name: each.verdict for name, each in made.items()} == verdicts
     assert {each.better for each in made.values()} == {"a"} and all(len(each.each) == 3 for each in made.values())
     assert statistics.decide(made, gap_a=0.9, gap_b=0.0)[0] == "a"
-    swapped = statistics.compare(
-        recipe(labels, seeds=3, skill=1.5, noise=1), recipe(labels, seeds=3, skill=2.0), labels
-    )
     assert {each.better for each in swapped.values()} == {"b"}
     assert swapped["brier"].value == pytest.approx(-made["brier"].value)
 
 
 def test_values_are_those_of_the_scores_after_temperature_scaling():
-    labels = np.random.default_rng(9).integers(0, 7, 400)
+    labels = LABELS[:400]
     a, b = recipe(labels, seeds=2, skill=2.0, sharp=3), recipe(labels, seeds=2, skill=1.5, noise=1)
 
     def score(probs, name):
@@ -54,19 +46,18 @@ def test_values_are_those_of_the_scores_after_temperature_scaling():
 
     for name, each in statistics.compare(a, b, labels).items():
         expected = [score(one, name) - score(other, name) for one, other in zip(a, b, strict=True)]
-        assert each.each == pytest.approx(expected, abs=2e-4) and each.value == pytest.approx(
-            np.mean(expected), abs=2e-4
-        )
+        assert each.each == pytest.approx(expected, abs=2e-4)
+        assert each.value == pytest.approx(np.mean(expected), abs=2e-4)
 
 
 def test_sounding_surer_is_no_difference():
-    labels = np.random.default_rng(9).integers(0, 7, 300)
+    labels = LABELS[:300]
     same = statistics.compare(recipe(labels, seeds=2, skill=1.5), recipe(labels, seeds=2, skill=1.5, sharp=2.5), labels)
     assert all(abs(each.value) < 2e-4 and not each.better for each in same.values())
 
 
 def test_one_run_without_seeds_and_groups_drawn_as_one():
-    labels = np.random.default_rng(9).integers(0, 7, 300)
+    labels = LABELS[:300]
     a, b = recipe(labels, seeds=1, skill=1.6)[0], recipe(labels, seeds=1, skill=1.5, noise=1)[0]
     alone = statistics.compare(a, b, labels)
     four = statistics.compare(*(np.repeat(each, 4, axis=0) for each in (a, b, labels)), together=np.arange(1200) // 4)
@@ -77,10 +68,11 @@ def test_one_run_without_seeds_and_groups_drawn_as_one():
 
 def test_runs_that_do_not_pair_are_refused():
     labels = np.arange(7)
+    two, three = (recipe(labels, seeds=seeds, skill=1) for seeds in (2, 3))
     with pytest.raises(ValueError, match="as many runs"):
-        statistics.compare(recipe(labels, seeds=2, skill=1), recipe(labels, seeds=3, skill=1), labels)
+        statistics.compare(two, three, labels)
     with pytest.raises(ValueError, match="of 7 labels"):
-        statistics.compare(recipe(labels, seeds=2, skill=1)[:, :5], recipe(labels, seeds=2, skill=1), labels)
+        statistics.compare(two[:, :5], two, labels)
 
 
 def test_the_first_conclusive_measure_decides_then_the_gap():
@@ -102,12 +94,10 @@ def test_a_difference_prints_itself():
     assert str(Difference(-0.0002, (-0.02, 0.0))) == "+0.0 points (-2.0 to 0.0), inconclusive"
     assert str(Estimate(0.678, (0.663, 0.693))) == "67.8 % (66.3 to 69.3)"
     assert str(Difference(-0.012, (-0.02, -0.004), "log_loss")) == "-0.0120 (-0.0200 to -0.0040)"
-    for each in (
-        Difference(0.018, (0.005, 0.03), each=(0.01, 0.026), shared=(-0.01, 0.04)),
-        Difference(-0.2, (-0.3, -0.1), "brier", p=0.04),
-    ):
-        assert Difference.read(each.card()) == each
-    assert each.card()["verdict"] == "lower" and each.better == "a"
+    shared = Difference(0.018, (0.005, 0.03), each=(0.01, 0.026), shared=(-0.01, 0.04))
+    brier = Difference(-0.2, (-0.3, -0.1), "brier", p=0.04)
+    assert all(Difference.read(json.loads(json.dumps(each.card()))) == each for each in (shared, brier))
+    assert brier.card()["verdict"] == "lower" and brier.better == "a"
 
 
 def test_paired_difference_by_the_faces_on_which_two_models_differ():
@@ -150,8 +140,6 @@ def test_the_pigeonhole_bootstrap_is_that_of_faces_or_of_seeds_where_the_other_d
     assert made.interval == pytest.approx([gain.mean() - wide, gain.mean() + wide], abs=0.1 * wide)
     paired = statistics.pigeonhole_mean(alike, together=np.arange(2000) // 4)  # drawn four by four
     assert np.diff(paired.interval) == pytest.approx(2 * wide, rel=0.2)
-    same = statistics.pigeonhole_mean(np.repeat(alike, 4, axis=1), together=np.arange(8000) // 4)
-    assert np.diff(same.interval) == pytest.approx(2 * wide, rel=0.1), "four copies of a face are one face"
     seeds = statistics.pigeonhole_mean(np.tile([[0.0], [0.1], [0.2]], (1, 50)))
     assert seeds.value == 0.1 and seeds.interval == (0.0, 0.2), "two draws of 3 seeds are one seed in 1 of 9 each"
 
@@ -191,8 +179,7 @@ def test_macro_f1_by_every_resample():
         a, b = (sklearn_metrics.f1_score(labels[faces], side[seed, faces], **score) for side in (guesses, others))
         return a - b
 
-    every = np.array([[gain(seed, list(faces)) for seed in (0, 1)] for faces in itertools.product(range(4), repeat=4)])
-    truth = every.ravel()
+    truth = np.array([gain(seed, [*faces]) for faces in itertools.product(range(4), repeat=4) for seed in (0, 1)])
     made = statistics.compare(certain(guesses), certain(others), labels, among=5)["macro_f1"]
     real = [gain(seed, [0, 1, 2, 3]) for seed in (0, 1)]
     assert made.each == pytest.approx(real, abs=1e-4) and made.value == pytest.approx(np.mean(real), abs=1e-4)
