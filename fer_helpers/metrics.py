@@ -10,10 +10,9 @@ SMALLEST = 1e-12  # a probability of 0 has no logarithm
 
 
 def accuracy_interval(correct: int, count: int) -> list[float]:
-    """[low, high], the 95 % interval of an accuracy from `correct` of `count` faces: Wilson's score interval.
+    """[low, high], Wilson's 95 % interval of an accuracy from `correct` of `count` faces; 0 of 55 gives 0 to 6.5 %.
 
-    It stays sensible where a bootstrap or ±1.96 standard errors shrink to nothing: 0 of 55 gives 0 to 6.5 %. Source:
-    Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
+    Source: Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
     """
     interval = stats.binomtest(correct, count).proportion_ci(0.95, method="wilson")
     return [round(float(end), 4) for end in interval]
@@ -31,10 +30,9 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> 
 
 
 def scores(probs: np.ndarray, labels: np.ndarray) -> dict:
-    """Every score of one part, JSON-ready: n, accuracy with its 95 % interval, loss, F1s, balanced accuracy, ECE.
+    """Every score of one part, JSON-ready; `per_class`: precision, recall, f1 and n of each emotion.
 
     probs: (N, 7) float, rows sum to 1. labels: (N,) int. An emotion that has no face counts in no mean over emotions.
-    `per_class`: precision, recall, f1 and faces of each emotion.
     """
     probs, labels = np.asarray(probs, dtype=np.float64), np.asarray(labels)
     if len(labels) == 0:
@@ -83,8 +81,7 @@ def measures(table: np.ndarray) -> dict[str, np.ndarray]:
 def summands(probs, labels) -> np.ndarray:
     """(S, N, 7) of S runs, or (N, 7) -> (N, S, 51): numbers of each face and run that `measures_of_sums` needs summed.
 
-    The face's place in the confusion matrix; its log loss and Brier score (sum over emotions, 0 to 2) after the run's
-    own temperature was fitted on these very faces.
+    Its place in the confusion matrix; its log loss and Brier score at the temperature that fits the run to these faces.
     """
     probs, labels, classes = np.asarray(probs, dtype=np.float64), np.asarray(labels), len(EMOTIONS)
     runs = probs[None] if probs.ndim == 2 else probs
@@ -151,10 +148,10 @@ def temperature_scaled(probs: np.ndarray, degree: float) -> np.ndarray:
 
 
 def coverage(probs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a model gains by answering only where it is surest: (share answered (N,), accuracy on those (N,)).
+    """(share answered (N,), accuracy on those (N,)) of a model that answers only the 1, 2, … N faces it is surest of.
 
-    The k-th place: it answers the k faces it is surest of. probs: (N, 7). labels: (N,). Source: El-Yaniv and Wiener,
-    "On the Foundations of Noise-free Selective Classification" (2010).
+    probs: (N, 7). labels: (N,). Source: El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
+    Classification" (2010).
     """
     order = np.argsort(-probs.max(axis=1), kind="stable")
     answered = np.arange(1, len(labels) + 1)
@@ -165,8 +162,8 @@ def confidence_threshold(probs: np.ndarray, labels: np.ndarray, accuracy: float,
     """The confidence from which on answers are right often enough; those below it are better called "not sure".
 
     probs: (N, 7) and labels: (N,) of val, since this is a choice. accuracy: wanted share of right answers.
-    returns: accuracy, `threshold` (the smallest that will do), `coverage` (share of faces that get an answer), `right`
-    (share of right ones among those) with `ci95`; None where not even the `least` surest answers are that often right.
+    returns: accuracy, `threshold` (the smallest that will do), `coverage` (share of faces answered), `right` (share of
+    right answers) with `ci95`; None where not even the `least` surest answers are that often right.
     """
     _, share = coverage(probs, labels)
     confidence, answered = np.sort(probs.max(axis=1))[::-1], np.arange(1, len(labels) + 1)

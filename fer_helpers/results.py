@@ -38,9 +38,9 @@ class FinishedModel:
 def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=None, train_scores=None) -> dict:
     """Evaluate a finished model on the test set, and write everything but figures into `out`; returns the metrics.
 
-    judged: val and test faces. leaked: (N,) bool for these, True where raw Training holds a duplicate.
-    probs: (N, 7) answers to these that are known already: then there is no test evaluation here. train_scores: its
-    scores on faces that it was trained on, where they are known; {} where they aren't and would take too long.
+    judged: val and test faces. leaked: (N,) bool for these, True where raw Training holds a duplicate. probs: (N, 7)
+    of these, where known: then there is no test evaluation here. train_scores: its scores on faces that it was trained
+    on, where known; {} where they aren't and would take too long.
     """
     model, train, views = finished.network, finished.trained_on, finished.views
     stage = next(folder.name for folder in (out, *out.parents) if re.match(r"\d\d_", folder.name))
@@ -82,10 +82,7 @@ def _run_card(finished: FinishedModel) -> dict:
 
 
 def best_on_val(models: list[dict]) -> tuple[dict, dict] | None:
-    """Of these metrics those of the model that is best on val, and its accuracy on test as a headline's first words.
-
-    One that was trained on val wasn't chosen by it. None if there is no other.
-    """
+    """The metrics of the model that is best on val, and its test accuracy as a headline; None if all trained on val."""
     chosen_by_val = [each for each in models if each.get("val") and each.get("test")]
     if not chosen_by_val:
         return None
@@ -109,11 +106,7 @@ def read_predictions(path: Path) -> dict:
 
 
 def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> np.ndarray:
-    """(N,) int, the emotion that a finished model says of each test face.
-
-    From the predictions beside its file if they are of these faces; else by a test evaluation, which is logged if these
-    weights are new.
-    """
+    """(N,) int, a finished model's emotion of each test face: as stored beside its file, else by a test evaluation."""
     path = model_file.parent / "predictions.npz"
     stored = read_predictions(path) if path.exists() else {"names": [], "probs": np.zeros((0, 7))}
     place = pd.Index(stored["names"]).get_indexer(people.names)
@@ -123,10 +116,7 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
 
 
 def confidence_table(model_file: Path) -> list[dict]:
-    """`metrics.confidence_threshold` for 50 to 99 % of right answers, from the val answers kept beside a model file.
-
-    Empty where none are kept, or where the network was trained on val.
-    """
+    """`metrics.confidence_threshold` for 50 to 99 % of right answers, from the val answers (if any) beside its file."""
     path = model_file.parent / "predictions.npz"
     stored = read_predictions(path) if path.exists() else {"split": np.array([])}
     val = stored["split"] == "val"

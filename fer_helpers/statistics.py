@@ -136,11 +136,10 @@ def compare(probs_a, probs_b, labels, *, together=None, measures=RECIPE, among: 
     """Two recipes on the same val faces: a less b in every measure, by the pigeonhole bootstrap over seeds and faces.
 
     probs_a, probs_b: (S, N, 7), of S seeds' runs, row s of both one seed; or (N, 7) of one. labels: (N,).
-    together: (N,) groups whose faces are drawn as one, like duplicates of a picture. measures: those of
-    `metrics.measures`, log_loss and brier; the recall of an emotion without a face is left out. among: of so many
-    comparisons; the interval `shared` shares the 5 % chance of an error among them.
-    Log loss and Brier score (sum over emotions, 0 to 2) are taken after every run's own temperature was fitted on these
-    faces, so that they compare what networks know and not how sure they sound; resamples don't repeat the fit.
+    together: (N,) groups whose faces are drawn as one, like duplicates of a picture. measures: of EVERY; the recall of
+    an emotion without a face is left out. among: the interval `shared` shares the 5 % chance of an error among so many
+    comparisons. Log loss and Brier score (sum over emotions, 0 to 2) are taken at the temperature that fits each run to
+    these faces: they compare what networks know, not how sure they sound. Resamples don't repeat the fit.
     """
     sides = [metrics.summands(probs, labels) for probs in (probs_a, probs_b)]
     if sides[0].shape != sides[1].shape:
@@ -152,8 +151,8 @@ def compare(probs_a, probs_b, labels, *, together=None, measures=RECIPE, among: 
 def decide(differences: dict[str, Difference], gap_a: float, gap_b: float) -> tuple[str, str]:
     """("a" or "b", the reason in words) from `compare`: by log loss, else by Brier score, else by accuracy.
 
-    gap_a, gap_b: train less val accuracy of each recipe, as shares. Where no measure is conclusive the smaller gap
-    decides, since a recipe that overfits less has more to gain from longer training; b where the gaps are equal, too.
+    gap_a, gap_b: train less val accuracy, as shares. Where all is inconclusive the smaller gap decides, since what
+    overfits less has more to gain from longer training; b where the gaps are equal.
     """
     for measure, name in (("log_loss", "log loss"), ("brier", "Brier score"), ("accuracy", "accuracy")):
         if best := differences[measure].better:

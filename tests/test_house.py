@@ -59,12 +59,9 @@ def test_the_core_imports_no_wing():
 def test_modules_and_their_public_names_are_documented():
     missing = []
     for name, tree in TREES.items():
-        public = [
-            node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
-        ]
-        missing += [
-            f"{name}: {getattr(node, 'name', 'itself')}" for node in (tree, *public) if not ast.get_docstring(node)
-        ]
+        named = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        public = [tree, *(node for node in named if not node.name.startswith("_"))]
+        missing += [f"{name}: {getattr(node, 'name', '')}" for node in public if not ast.get_docstring(node)]
     assert not missing
 
 
@@ -74,11 +71,9 @@ def test_every_dependency_is_used_and_every_use_is_a_dependency():
     used = {IMPORTED_AS.get(name, name) for name in modules}
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    core, all_of_them = (
-        {re.match(r"[\w.-]+", line)[0] for line in lines}
-        for lines in (project["dependencies"], sum(extras.values(), project["dependencies"]))
-    )
-    assert used <= all_of_them
+    lists = (project["dependencies"], sum(extras.values(), project["dependencies"]))
+    core, every = ({re.match(r"[\w.-]+", line)[0] for line in lines} for lines in lists)
+    assert used <= every
     assert core <= used | {"kagglehub", "requests"}
 
 
