@@ -10,12 +10,11 @@ import re
 import shlex
 import subprocess
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
 from fer_helpers.errors import UserError
 from fer_helpers.workbook import environment
-from fer_helpers.workbook.commands import CHOICES, COMMANDS, NOTEBOOK, QUESTIONS, STUDY, VARIABLES
+from fer_helpers.workbook.commands import CHOICES, COMMANDS, NOTEBOOK, QUESTIONS, STUDY, VARIABLES, suggestion
 from fer_helpers.workbook.environment import ROOT
 
 MINUTES = "chain or cluster or browser or bench or slow"  # marks of the tests that `check` leaves to `test`
@@ -30,11 +29,12 @@ def main(words: list[str]) -> int:
         environment.check_python()
         command, options = parse(words)
         if command not in ("help", "clean"):
-            python = environment.ensure(options.get("TORCH_INDEX", ""))
-            if python == environment.python_in(ROOT / ".venv") and environment.place() != "own":
-                return rerun(python, words)
-            if command in ("demo", "video") and (python := environment.with_demo()) != Path(sys.executable):
-                return rerun(python, words)
+            this, python = Path(sys.executable), environment.ensure(options.get("TORCH_INDEX", ""))
+            if command in ("demo", "video") and python == this:
+                python = environment.with_demo()
+            if python != this:
+                again = [str(python), "-m", "fer_helpers.run", *words]
+                return subprocess.run(again).returncode if os.name == "nt" else os.execv(again[0], again)
         return do(command, options) or 0
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
@@ -42,14 +42,6 @@ def main(words: list[str]) -> int:
     except (UserError, ValueError, OSError) as error:  # sentences: a missing file, data that can't be used, ...
         print(error, file=sys.stderr)
         return getattr(error, "code", 2)
-
-
-def rerun(python: Path, words: list[str]) -> int:
-    """The same command with another interpreter, in this process where the system can do that."""
-    command = [str(python), "-m", "fer_helpers.run", *words]
-    if os.name != "nt":
-        os.execv(command[0], command)
-    return subprocess.run(command).returncode
 
 
 def parse(words: list[str]) -> tuple[str, dict[str, str]]:
@@ -81,11 +73,6 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
     return command, options
 
 
-def suggestion(word: str, names) -> str:
-    """A question, if the word is nearly one of the names."""
-    return "".join(f" Did you mean {match}?" for match in get_close_matches(word, list(names), 1, 0.5))
-
-
 def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
     """The parameters of the notebooks that stand in PARAMS, as text by name."""
     parameters = {}
@@ -102,13 +89,16 @@ def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
 
 def do(command: str, options: dict[str, str]) -> int | None:
     """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
-    out, words = out_root(options), shlex.split(options.get("PARAMS", ""))
+    out, data = ROOT / options.get("OUT", "outputs"), options.get("DATA", "auto")
+    words = shlex.split(options.get("PARAMS", ""))
     if command in ("setup", "help"):
         return show_help() if command == "help" else print(f"The environment is ready: {sys.executable}")
     if command == "clean":
         return environment.clean()
-    if command in ("check", "test"):
-        return style() or pytest(*(("-m", f"not ({MINUTES})") if command == "check" else ()), *words)
+    if command in ("check", "test"):  # a worker imports torch: no more than four of them
+        marks = ("-m", f"not ({MINUTES})") if command == "check" else ()
+        workers = ("-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
+        return style() or module("pytest", *workers, *marks, *words)
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *words)
     if command in ("demo", "video"):
@@ -124,7 +114,6 @@ def do(command: str, options: dict[str, str]) -> int | None:
     from fer_helpers.publishing import compare, page, readme
     from fer_helpers.publishing import reference as kept
 
-    data = options.get("DATA", "auto")
     if command in ("bench", "bench-accuracy"):
         names = {"bench-accuracy": ("accuracy", "with_duplicates")}.get(command, ())
         return module("tests.benchmarks", sources.find(data).given, str(out), *names, *words)
@@ -148,12 +137,11 @@ def run_notebooks(command: str, options: dict[str, str]) -> None:
     print(f"data: {source.why}\nbudget: {budget}")
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
-    fixed = {"data": source.given, "budget": budget, "out_root": options.get("OUT", "outputs")}
+    out, asked = options.get("OUT", "outputs"), notebook_parameters(options)
+    fixed = {"data": source.given, "budget": budget, "out_root": out}
     fixed |= {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options}
-    where = {"notebooks": ROOT / "notebooks", "helpers": ROOT / "fer_helpers", "out_root": out_root(options)}
     key = sources.load(source.given, budget=budget, log=lambda line: None).source["key"]
-    asked, again = notebook_parameters(options), f"make {command}"
-    row = pipeline.Row(**where, fixed=fixed, asked=asked, data_key=key, command=again)
+    row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", ROOT / out, fixed, asked, key, f"make {command}")
     pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
     page.after_run(row.out_root)
 
@@ -165,19 +153,14 @@ def reference(options: dict[str, str]) -> None:
 
     if sources.find(options.get("DATA", "auto")).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
-    out = out_root(options)
+    out = ROOT / options.get("OUT", "outputs")
     synthetic = options | {"DATA": "synthetic", "OUT": str(out / "synthetic")}
     run_notebooks("reference", options)
     run_notebooks("reference", synthetic)
     shorter = {"08": "member_epochs=12 student_epochs=8"}  # synthetic faces are easy; 60 epochs take an hour more
-    for path in sorted(out.glob("0[678]_*/receipt.json")):  # studies that are finished
-        run_notebooks(path.parent.name[:2], synthetic | {"PARAMS": shorter.get(path.parent.name[:2], "")})
+    for number in sorted(path.parent.name[:2] for path in out.glob("0[678]_*/receipt.json")):  # finished studies
+        run_notebooks(number, synthetic | {"PARAMS": shorter.get(number, "")})
     kept.make(out, out / "synthetic")
-
-
-def out_root(options: dict[str, str]) -> Path:
-    """The folder of the results; a relative one counts from the workbook's root."""
-    return ROOT / options.get("OUT", "outputs")
 
 
 def budget_of(options: dict[str, str]) -> str:
@@ -190,12 +173,6 @@ def budget_of(options: dict[str, str]) -> str:
 def module(name: str, *arguments: str) -> int:
     """Run a Python module as a program from the workbook's folder; returns its exit status."""
     return subprocess.run([sys.executable, "-m", name, *arguments], cwd=ROOT).returncode
-
-
-def pytest(*arguments: str) -> int:
-    """Run the tests on up to four cores, since each worker imports torch; the tests of a file stay together."""
-    workers = str(min(os.cpu_count() or 1, 4))
-    return module("pytest", "-n", workers, "--dist", "loadfile", "--no-loadscope-reorder", *arguments)
 
 
 def style() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from fer_helpers.workbook.environment import CPU_WHEELS
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
@@ -47,3 +49,8 @@ QUESTIONS = {  # the variable that a command can't do without, and what is said 
     "evaluate": ("MODEL", "Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
     "video": ("VIDEO", "Which film? make video VIDEO=film.mp4"),
 }
+
+
+def suggestion(word: str, names) -> str:
+    """A question, if the word is nearly one of the names."""
+    return "".join(f" Did you mean {match}?" for match in get_close_matches(word, list(names), 1, 0.5))

@@ -34,10 +34,11 @@ def check_python() -> None:
 
 
 def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
-    """The Python that has what the workbook needs: the active environment's, or that of `.venv`, built if need be."""
+    """The Python that has what the workbook needs: this one where it will do, or that of `.venv`, built if need be."""
     where, needed = place(root), requirements(root)
     if where == "colab":
-        return complete(root, needed)
+        complete(root, needed)
+        return Path(sys.executable)
     lacking = missing(needed["core"] + needed["lab"] + needed["dev"])
     if where == "conda" and lacking:
         name = os.environ.get("CONDA_DEFAULT_ENV", "")
@@ -45,25 +46,23 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
         update = f'conda env update {which} "{name or sys.prefix}" --file environment.yml'
         raise UserError(f"The active conda environment lacks {', '.join(lacking)}. Bring it up to date: {update}")
     if lacking or where == "system" or (where == "own" and torch_index):
-        return build(root, torch_index, again=bool(lacking) and where == "own")
-    if torch_index and where != "own":
+        python = build(root, torch_index, again=bool(lacking) and where == "own")
+        return Path(sys.executable) if where == "own" else python
+    if torch_index:
         print(f"TORCH_INDEX isn't used: the active environment {sys.prefix} already has torch.")
     return Path(sys.executable)
 
 
-def complete(root: Path, needed: dict[str, list[str]]) -> Path:
+def complete(root: Path, needed: dict[str, list[str]]) -> None:
     """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does."""
     lines = needed["core"] + ([] if "google.colab" in sys.modules else needed["lab"])
     lacking = missing([line for line in lines if not line.startswith(COLABS_OWN)])
     if old := [line for line in lacking if line.startswith("torch")]:  # 6 GB, which don't fit what is loaded already
-        raise UserError(
-            f"The workbook needs {' and '.join(old)}, and this runtime of Colab has older ones: choose the latest "
-            f"runtime version (menu Runtime, Change runtime type), and run this again."
-        )
+        newer = "choose the latest runtime version (menu Runtime, Change runtime type), and run this again."
+        raise UserError(f"The workbook needs {' and '.join(old)}, and this runtime of Colab has older ones: {newer}")
     if lacking:
         print(f"Installing what Colab lacks: {', '.join(lacking)}")
         pip(Path(sys.executable), root, *lacking)
-    return Path(sys.executable)
 
 
 def place(root: Path = ROOT) -> str:
@@ -81,7 +80,7 @@ def place(root: Path = ROOT) -> str:
 
 
 def requirements(root: Path = ROOT) -> dict[str, list[str]]:
-    """The requirements in pyproject.toml, as groups core, lab and dev."""
+    """The requirements in pyproject.toml: core, and each extra by its name."""
     import tomllib  # not there before 3.11, where check_python has its say first
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -90,15 +89,15 @@ def requirements(root: Path = ROOT) -> dict[str, list[str]]:
 
 def missing(lines: list[str]) -> list[str]:
     """Those requirements that this interpreter doesn't meet: not installed, or older than their lower bound."""
-
-    def numbers(version: str) -> list[int]:
-        return [int(part) for part in re.findall(r"\d+", re.match(r"[\d.]*", version).group())]
-
     lacking = []
     for line in lines:
         name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
         try:
-            lacking += [line] if numbers(metadata.version(name)) < numbers(bound or "") else []
+            have = re.match(r"[\d.]*", metadata.version(name)).group()
+            old = [int(part) for part in re.findall(r"\d+", have)] < [
+                int(part) for part in re.findall(r"\d+", bound or "")
+            ]
+            lacking += [line] if old else []
         except metadata.PackageNotFoundError:
             lacking.append(line)
     return lacking
@@ -107,6 +106,11 @@ def missing(lines: list[str]) -> list[str]:
 def python_in(folder: Path) -> Path:
     """The interpreter of a virtual environment."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def site(folder: Path) -> Path:
+    """Where a virtual environment keeps its packages."""
+    return next(iter([*folder.glob("lib/python*/site-packages"), folder / "Lib" / "site-packages"]))
 
 
 def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
@@ -138,12 +142,11 @@ def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
 def announce(root: Path, index: str) -> None:
     """Say what the installation takes, how to choose less, and whether the disk has room for it."""
     cuda = sys.platform == "linux" and not index.rstrip("/").endswith("/cpu")
-    size = FULL_GB if cuda else SMALL_GB
+    size, free = FULL_GB if cuda else SMALL_GB, shutil.disk_usage(root).free / 1e9
     print(f"Installing the workbook's packages into .venv: about {size:g} GB on disk, 1 to 3 minutes on a fast line.")
     if cuda:
         print(f"That is with CUDA libraries. Without an NVIDIA GPU, {SMALL_GB:g} GB are enough: stop this with Ctrl-C")
         print(f"and choose CPU wheels,\n  make run-all TORCH_INDEX={CPU_WHEELS}")
-    free = shutil.disk_usage(root).free / 1e9
     if free < 1:
         raise UserError(f"Only {free:.1f} GB are free on the disk of {root}: make room for about {size:g} GB first.")
     if free < size:
@@ -182,18 +185,17 @@ def clean(root: Path = ROOT) -> None:
     outputs = [path for path in root.glob("outputs/*") if path.name not in ("reference", ".gitkeep", "README.md")]
     caches = (".cache", ".*_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
     for path in [*outputs, *(path for pattern in caches for path in root.glob(pattern))]:
-        files = [path] if path.is_file() else [inside for inside in path.rglob("*") if inside.is_file()]
-        size = sum(file.stat().st_size for file in files) / 1e6
+        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()) / 1e6
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         print(f"removed {path.relative_to(root)}: {size:.1f} MB")
     print(f"The environment stays; to remove it too: delete {root / '.venv'}")
 
 
 def with_demo(root: Path = ROOT) -> Path:
-    """The Python that has the extra `demo` too: this one, or a second environment on top of it, made at need.
+    """The Python that has the extra `demo` too: this one, or that of `.venv/demo`, made at need.
 
-    Gradio wants an older Pillow than the notebooks may have: a small environment of its own in `.venv/demo`, which sees
-    this one's packages behind its own, leaves them as they are.
+    Gradio wants an older Pillow than the notebooks may have: the small second environment sees this one's packages
+    behind its own, and leaves them as they are.
     """
     needed = requirements(root)["demo"]
     if not missing(needed):
@@ -203,9 +205,7 @@ def with_demo(root: Path = ROOT) -> Path:
     if not (stamp.exists() and stamp.read_text() == wanted and usable(python)):
         print("Installing what the page and films need, about 0.3 GB, once, into .venv/demo.")
         venv(folder)
-        below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-        own = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)}))
-        (own / "below.pth").write_text(below)
+        (site(folder) / "below.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
         pip(python, root, *needed)
         stamp.write_text(wanted)
     return python

@@ -1,12 +1,10 @@
 """One notebook through papermill: its printed lines live, its failure in words, its old results kept."""
 
 import io
-import json
 import logging
-import os
+import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +14,13 @@ from fer_helpers import paths
 from fer_helpers.errors import UserError
 
 INDENT = " " * 6
+DIED = "its Python process died. Most often memory ran out: close other programs, or choose a smaller BUDGET"
 
 
 class Lines(io.TextIOBase):
     """A stream that shows a notebook's printed lines, indented, as they come."""
 
-    def __init__(self):
-        self.rest = ""
+    rest = ""
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
@@ -39,46 +37,36 @@ def alone(out_root: Path) -> Iterator[None]:
     """Hold the one lock of a folder of results; the system gives it back even if this process is killed."""
     import filelock
 
-    lock = filelock.FileLock(out_root / ".lock")
     try:
         with paths.writing(out_root):
             out_root.mkdir(parents=True, exist_ok=True)
-            held = lock.acquire(timeout=0)
+            held = filelock.FileLock(out_root / ".lock").acquire(timeout=0)
     except filelock.Timeout:
-        raise UserError(
-            f"Another run is writing into {out_root}: wait until it is done, or give this one a folder with OUT="
-        ) from None
+        wait = "wait until it is done, or give this one a folder with OUT="
+        raise UserError(f"Another run is writing into {out_root}: {wait}") from None
     with held:
         yield
 
 
-@contextmanager
-def own_kernel(python: str | Path = sys.executable, variables: dict | None = None) -> Iterator[None]:
-    """Let `python3` mean this interpreter, whatever kernels of that name the user has registered.
+def own_kernel(python: str | Path = sys.executable, variables: dict | None = None) -> type:
+    """A kernel manager that starts this interpreter, whatever kernels named `python3` the user has registered.
 
     variables: of its environment, beside or instead of those of this process.
     """
-    before = os.environ.get("JUPYTER_PATH")
-    with tempfile.TemporaryDirectory() as folder:
-        spec = Path(folder) / "kernels" / "python3" / "kernel.json"
-        spec.parent.mkdir(parents=True)
-        command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        content = {"argv": command, "display_name": "Python 3", "language": "python", "env": variables or {}}
-        spec.write_text(json.dumps(content))
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
-        try:
-            yield
-        finally:
-            del os.environ["JUPYTER_PATH"]
-            os.environ |= {"JUPYTER_PATH": before} if before is not None else {}
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = KernelSpec(argv=command, display_name="Python 3", language="python", env=variables or {})
+    return type("OwnKernel", (AsyncKernelManager,), {"kernel_spec": spec})
 
 
 def make_room(folder: Path, aside: Path) -> None:
     """Empty a stage's folder: old and new results are never mixed.
 
     Finished results, and those that somebody made by hand in JupyterLab, move aside until the new ones are there;
-    what a stopped run left half-done goes. Checkpoints stay: a run that stopped goes on there, and one that only draws
-    other figures doesn't train again. They know themselves which training they belong to.
+    what a stopped run left half-done goes. Checkpoints stay, they know which training they belong to: a run that
+    stopped goes on there, and one that only draws other figures doesn't train again.
     """
     names = {path.name for path in folder.iterdir()} - {paths.CHECKPOINTS} if folder.exists() else set()
     if paths.RECEIPT in names or (names and not names & {"running.ipynb", "failed.ipynb"}):
@@ -93,7 +81,7 @@ def make_room(folder: Path, aside: Path) -> None:
 
 
 def move_checkpoints(old: Path, new: Path) -> None:
-    """Move a stage's checkpoints from one folder of it into the other, which has none."""
+    """Move a stage's checkpoints from one folder of it into the other, unless that has some."""
     if (old / paths.CHECKPOINTS).exists() and not (new / paths.CHECKPOINTS).exists():
         (old / paths.CHECKPOINTS).rename(new / paths.CHECKPOINTS)
 
@@ -103,36 +91,29 @@ def plain(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: str, kernel=own_kernel) -> float:
+def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: str, kernel: type | None = None) -> float:
     """Run a notebook into its folder; returns seconds. A failure raises UserError, the copy stays as failed.ipynb."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     running, lines, started = folder / "running.ipynb", Lines(), time.monotonic()
+    settings = {
+        **{"kernel_name": "python3", "cwd": notebook.parent, "progress_bar": False, "stdout_file": lines},
+        "kernel_manager_class": kernel or own_kernel(),
+        "start_timeout": 180,  # seconds until the kernel answers; a cold disk takes its time
+        "iopub_timeout": 120,  # seconds until a cell's last output arrives; 4 are too few on a busy machine
+        "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],  # its warnings are about its own connection
+    }
     try:
-        with kernel():
-            done = papermill.execute_notebook(
-                plain(notebook),
-                plain(running),
-                parameters,
-                kernel_name="python3",
-                cwd=notebook.parent,
-                progress_bar=False,
-                stdout_file=lines,
-                start_timeout=180,  # seconds until the kernel answers; a cold disk takes its time
-                iopub_timeout=120,  # seconds until a cell's last output arrives; 4 are too few on a busy machine
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its warnings are about its own connection
-            )
+        done = papermill.execute_notebook(plain(notebook), plain(running), parameters, **settings)
         if done.metadata.papermill.get("exception"):  # sys.exit() in a cell, which papermill lets pass
             raise UserError("the notebook ended itself before its last cell")
     except papermill.PapermillExecutionError as error:
         first = (error.evalue or "no message").strip().splitlines()[0]
         raise failed(notebook, folder, f"{error.ename}: {first}", aside, command) from None
-    except DeadKernelError:
-        reason = "its Python process died. Most often memory ran out: close other programs, or choose a smaller BUDGET"
-        raise failed(notebook, folder, reason, aside, command) from None
     except (UserError, RuntimeError, TimeoutError) as error:  # among them a kernel that doesn't start
-        raise failed(notebook, folder, str(error), aside, command) from None
+        reason = DIED if isinstance(error, DeadKernelError) else str(error)
+        raise failed(notebook, folder, reason, aside, command) from None
     except KeyboardInterrupt:
         logging.getLogger("asyncio").disabled = True  # a task that waits for the ended kernel would complain at the end
         raise
@@ -143,13 +124,11 @@ def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: st
 
 
 def failed(notebook: Path, folder: Path, reason: str, aside: Path, command: str) -> UserError:
-    """Keep the unfinished copy for reading, and tell what happened in the last lines of the terminal."""
-    copy = folder / "failed.ipynb"
-    (folder / "running.ipynb").replace(copy)
-    text = [f"{notebook.stem} stopped in {place_of_failure(copy)}", f"reason: {reason}", f"its copy, to read: {copy}"]
-    if aside.exists():
-        text.append(f"its results from before: {aside}")
-    return UserError("\n".join([*text, f"the next {command} goes on from here"]), code=1)
+    """Keep the unfinished copy for reading, and say what happened in the last lines of the terminal."""
+    copy = (folder / "running.ipynb").replace(folder / "failed.ipynb")
+    lines = [f"{notebook.stem} stopped in {place_of_failure(copy)}", f"reason: {reason}", f"its copy, to read: {copy}"]
+    lines += [f"its results from before: {aside}"] if aside.exists() else []
+    return UserError("\n".join([*lines, f"the next {command} goes on from here"]), code=1)
 
 
 def place_of_failure(copy: Path) -> str:
@@ -158,9 +137,8 @@ def place_of_failure(copy: Path) -> str:
 
     heading, place, number = "", "its start, before the first cell", 0
     for cell in nbformat.read(copy, as_version=4).cells:
-        titles = [line for line in cell.source.splitlines() if line.startswith("#")]
-        if cell.cell_type == "markdown" and titles:
-            heading = titles[-1].strip("# ")
+        if cell.cell_type == "markdown":
+            heading = [heading, *re.findall(r"^#+ *(.*)", cell.source, re.MULTILINE)][-1]
         number += cell.cell_type == "code" and bool(cell.source.strip())
         if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time"):
             place = f"cell [{number}]" + (f', section "{heading}"' if heading else "")

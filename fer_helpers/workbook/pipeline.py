@@ -4,13 +4,13 @@ import ast
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 
 from fer_helpers import identity, paths
 from fer_helpers.errors import UserError
 from fer_helpers.workbook import execution, receipts
+from fer_helpers.workbook.commands import suggestion
 
 ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
 ASIDE = ".previous"  # below the results: where those of a stage wait until its new run has succeeded
@@ -24,7 +24,7 @@ class Row:
     """Where notebooks, helpers and results lie, and what was asked for.
 
     fixed: parameters for every notebook that has them. asked: those in PARAMS, which some notebook must have. As text.
-    data_key: what the data is, whichever path names it (see data.keys). command: what to type to go on after a failure.
+    data_key: what the data is, whichever path names it. command: what to type to go on after a failure.
     """
 
     notebooks: Path
@@ -60,7 +60,7 @@ class Stage:
 
 
 def look_into(path: Path, helpers: Path) -> Stage:
-    """A notebook as a stage."""
+    """A notebook as a stage; UserError if the file is none."""
     import nbformat
     import papermill
 
@@ -72,55 +72,49 @@ def look_into(path: Path, helpers: Path) -> Stage:
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     digests = {"the notebook": identity.digest_settings(*code)}  # its prose changes no result
     digests |= {f"helper {name}": value for name, value in receipts.helper_digests(code, helpers).items()}
-    defaults = {name: literal(entry["default"]) for name, entry in inspected.items()}
+    defaults = {name: entry["default"] for name, entry in inspected.items()}
+    for name, text in defaults.items():
+        with suppress(ValueError, SyntaxError):  # what isn't a literal stays text
+            defaults[name] = ast.literal_eval(text)
     kinds = {name: KINDS.get(entry["inferred_type_name"], type(defaults[name])) for name, entry in inspected.items()}
     return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), kinds, defaults, digests)
-
-
-def literal(text: str):
-    """The value of a Python literal; what isn't one stays text."""
-    with suppress(ValueError, SyntaxError):
-        return ast.literal_eval(text)
-    return text
 
 
 def stages(row: Row, goal: str = "") -> list[Stage]:
     """The notebooks of a call, in order: the main row; the studies or one notebook, and what those can't do without."""
     files = {path.name[:2]: path for path in sorted(row.notebooks.glob("[0-9][0-9]_*.ipynb"))}
-    if not files:
-        raise UserError(f"There is no notebook in {row.notebooks}.")
-    if not goal:
-        return [look_into(files[number], row.helpers) for number in paths.MAIN_ROW if number in files]
-    goals = {number for number in files if number not in paths.MAIN_ROW} if goal == "studies" else {goal}
+    studies = files.keys() - {*paths.MAIN_ROW}
+    goals = {*files} - studies if not goal else studies if goal == "studies" else {goal}
     if not goals or not goals <= files.keys():
-        raise UserError(f"There is no notebook {goal} in {row.notebooks}; there are {', '.join(files)}.")
-    everything = [look_into(path, row.helpers) for path in files.values()]
+        raise UserError(f"There is no notebook {goal} in {row.notebooks}; there are {', '.join(files) or 'none'}.")
+    everything = [look_into(path, row.helpers) for number, path in files.items() if goal or number in goals]
     chosen = [stage for stage in everything if stage.name[:2] in goals]
     for stage in chosen:  # grows on the way
         chosen += [other for other in everything if stage.needs(other) and other not in chosen]
     return sorted(chosen, key=lambda stage: stage.name)
 
 
-def check_names(chosen: list[Stage], row: Row) -> None:
-    """Refuse a parameter that no notebook of the call has; papermill would take it and do nothing."""
+def check_parameters(chosen: list[Stage], row: Row) -> None:
+    """Refuse a parameter that no notebook of the call has, which papermill would ignore, or one of a wrong type."""
     known = sorted({name for stage in chosen for name in stage.kinds} - set(row.fixed))
     for name in row.asked:
         if name not in known:
-            close = "".join(f" Did you mean {match}?" for match in get_close_matches(name, known, 1))
+            close = suggestion(name, known)
             raise UserError(f"No notebook of this call has a parameter {name}.{close} They have: {', '.join(known)}.")
+    for stage in chosen:
+        values(stage, row)
 
 
 def values(stage: Stage, row: Row) -> dict:
-    """The parameters that this notebook gets, each of the notebook's own type."""
-    given = {}
-    for name, text in (row.fixed | row.asked).items():
-        if name in stage.kinds:
-            kind = stage.kinds[name]
-            try:
-                given[name] = YES_NO[text.lower()] if kind is bool else kind(text)
-            except (KeyError, ValueError, TypeError):
-                wanted = WANTED.get(kind, "something that can't be given here")
-                raise UserError(f"{name}={text} doesn't fit: in {stage.name} it is {wanted}.") from None
+    """The parameters that this notebook gets, each of the notebook's own type; UserError where that can't be."""
+    given = {name: text for name, text in (row.fixed | row.asked).items() if name in stage.kinds}
+    for name, text in given.items():
+        kind = stage.kinds[name]
+        try:
+            given[name] = YES_NO[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError, TypeError):
+            wanted = WANTED.get(kind, "something that can't be given here")
+            raise UserError(f"{name}={text} doesn't fit: in {stage.name} it is {wanted}.") from None
     return given
 
 
@@ -131,35 +125,30 @@ def facts(stage: Stage, row: Row) -> dict:
         if name not in ELSEWHERE:
             now[f"parameter {name}"] = value
             if isinstance(value, str) and value and (named := paths.ROOT / value).exists():
-                now[f"input {name}={value}"] = receipts.path_digest(named)
+                now[f"input {name}={value}"] = receipts.digest(named)
     if "data" in used:
         now["the data"] = row.data_key  # not its path: a data set that was moved is the same
-    for read in stage.reads:
-        pattern = read.removeprefix("?")
+    for pattern in (read.removeprefix("?") for read in stage.reads):
         root = paths.REFERENCE.parent if pattern.startswith("reference/") else row.out_root
         for path in filter(Path.is_file, sorted(root.glob(pattern))):
-            now[f"input {path.relative_to(root).as_posix()}"] = receipts.file_digest(path)
+            now[f"input {path.relative_to(root).as_posix()}"] = receipts.digest(path)
     return now
 
 
 def why(stage: Stage, row: Row) -> str:
     """Why a stage must run; empty if it is up to date."""
     folder = row.out_root / stage.name
-    old = receipts.read(folder)
-    if not old:
+    if not (old := receipts.read(folder)):
         return "not finished yet"
-    reasons = [*receipts.changes(old["facts"], facts(stage, row))]
-    reasons += receipts.damage(old["written"], receipts.written(folder))
-    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return ", ".join(reasons[:3]) + more
+    damage = receipts.damage(old["written"], receipts.written(folder))
+    reasons = [*receipts.changes(old["facts"], facts(stage, row)), *damage]
+    return ", ".join(reasons[:3]) + (f" and {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
 def walk(row: Row, goal: str = "") -> None:
     """Run what isn't up to date, in order; stop at the first failure."""
     chosen = stages(row, goal)
-    check_names(chosen, row)
-    for stage in chosen:
-        values(stage, row)  # a wrong type is refused before the first notebook runs
+    check_parameters(chosen, row)
     with execution.alone(row.out_root):
         for stage in chosen:
             take_back(stage, row)
@@ -167,10 +156,9 @@ def walk(row: Row, goal: str = "") -> None:
             print(f"nothing to do: {len(chosen)} notebook{'s are' if len(chosen) > 1 else ' is'} up to date")
             return
         for number, stage in enumerate(chosen, 1):
-            title = f"[{number}/{len(chosen)}] {stage.name}"
+            title, following = f"[{number}/{len(chosen)}] {stage.name}", [later.name for later in chosen[number:]]
             if reason := why(stage, row):
-                following = ", ".join(later.name for later in chosen[number:])
-                run(stage, row, title, reason, f" (next: {following})" if following else "")
+                run(stage, row, title, reason, f" (next: {', '.join(following)})" if following else "")
             else:
                 print(f"{title} is up to date")
     print(f"the results are in {row.out_root}")
@@ -201,11 +189,13 @@ def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None
     content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
     paths.write_json(folder / paths.RECEIPT, content)
     if old := receipts.read(aside):
-        for name in receipts.edited(aside, old["written"]):
-            kept = row.out_root / "edited_by_hand" / stage.name / name
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            (aside / name).replace(kept)
-            print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
+        left = receipts.written(aside)
+        for name in paths.EDITABLE:
+            if name in old["written"] and name in left and left[name] != old["written"][name]:
+                kept = row.out_root / "edited_by_hand" / stage.name / name
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                (aside / name).replace(kept)
+                print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
         shutil.rmtree(aside, ignore_errors=True)
     elif aside.exists():
         print(f"      what lay there before, made by hand, is kept in {aside}")

@@ -16,16 +16,11 @@ SMALL = 1_000_000  # bytes; of larger outputs only the size counts, so that a lo
 NOT_COUNTED = ("run", "workbook")  # helpers that start notebooks
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, cut to what a receipt's reader can compare by eye."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[: identity.LENGTH]
-
-
-def path_digest(path: Path) -> str:
-    """Digest of a file, or of the names, sizes and times of what lies in a folder."""
+def digest(path: Path) -> str:
+    """Key of a file's content, short enough to compare by eye; of a folder, of its files' names, sizes and times."""
     if path.is_file():
-        return file_digest(path)
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[: identity.LENGTH]
     files = [(each.relative_to(path).as_posix(), each.stat()) for each in sorted(path.rglob("*")) if each.is_file()]
     return identity.digest_settings(*[(name, status.st_size, status.st_mtime_ns) for name, status in files])
 
@@ -46,7 +41,7 @@ class Finder(ModuleFinder):
 
 
 def helper_digests(cells: list[str], package: Path) -> dict[str, str]:
-    """Path inside the package -> digest of its text, of each module that these cells import, directly or not."""
+    """Path inside the package -> key of its text, of each module that these cells import, directly or not."""
     finder = Finder(package)
     notebook = finder.add_module("__main__")
     for cell in cells:
@@ -60,27 +55,25 @@ def helper_digests(cells: list[str], package: Path) -> dict[str, str]:
 
 
 def written(folder: Path) -> dict[str, list]:
-    """The files of a stage's folder: [size, digest of a small one]; checkpoints and hidden files are no results.
+    """The files of a stage's folder: [size, key of a small one]; checkpoints and hidden files are no results.
 
     Of the executed copy only the name counts: JupyterLab rewrites it when somebody looks at it.
     """
     files = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != paths.RECEIPT and not re.search(rf"(^|/)\.|^{paths.CHECKPOINTS}/", name):
-            size = path.stat().st_size
-            content = [size, file_digest(path) if size < SMALL or name in paths.EDITABLE else None]
+    for path in sorted(filter(Path.is_file, folder.rglob("*"))):
+        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        if name != paths.RECEIPT and not re.search(rf"(^|/)\.|^{paths.CHECKPOINTS}/", name):
+            content = [size, digest(path) if size < SMALL or name in paths.EDITABLE else None]
             files[name] = [] if name == f"{folder.name}.ipynb" else content
     return files
 
 
 def read(folder: Path) -> dict:
     """The receipt of a folder's last finished run; empty if there is none that can be read."""
-    try:
+    with suppress(OSError, ValueError, AttributeError):
         content = paths.read_json(folder / paths.RECEIPT)
         return content if {"facts", "written", "seconds"} <= content.keys() else {}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    return {}
 
 
 def changes(old: dict, new: dict) -> Iterator[str]:
@@ -94,16 +87,7 @@ def changes(old: dict, new: dict) -> Iterator[str]:
             yield f"{name} changed" + (f" ({old[name]} -> {new[name]})" if name.startswith("parameter ") else "")
 
 
-def edited(folder: Path, old: dict) -> list[str]:
-    """Which of the files that may be edited by hand aren't as the stage wrote them."""
-    now = written(folder)
-    return [name for name in paths.EDITABLE if name in old and name in now and old[name] != now[name]]
-
-
 def damage(old: dict, new: dict) -> Iterator[str]:
-    """Which of the files that a stage wrote are not as it left them, in words; more files don't matter."""
-    for name in old:
-        if name not in new:
-            yield f"output {name} is gone"
-        elif old[name] != new[name] and name not in paths.EDITABLE:
-            yield f"output {name} was changed"
+    """What is not as a stage wrote it, in words; more files don't matter, nor edits by hand where those are allowed."""
+    kept = {name: old[name] if name in paths.EDITABLE else new[name] for name in old if name in new}
+    return (f"output {sentence}" for sentence in changes(old, kept))

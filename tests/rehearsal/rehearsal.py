@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -114,10 +113,10 @@ def rehearse(name: str, colab: Path, kept: Path) -> Rehearsed:
         notebook = content / Path(name).name
         notebook.write_text("\n".join(git("show", f"HEAD:{name}")) + "\n", encoding="utf-8")
         python = fresh(colab, new)
-        settings = partial(execution.own_kernel, python, variables(new))
+        kernel = execution.own_kernel(python, variables(new))
         trouble = []
         try:
-            execution.run(notebook, kept, smoke(notebook), Path(place) / "none", "make rehearse", settings)
+            execution.run(notebook, kept, smoke(notebook), Path(place) / "none", "make rehearse", kernel)
         except UserError as error:
             trouble += str(error).splitlines()[:2]
         installed = packages(new)
