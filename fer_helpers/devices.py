@@ -6,11 +6,11 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from fer_helpers import paths
 
@@ -107,7 +107,7 @@ def processor() -> str:
 def run_card(device: torch.device, **more) -> dict:
     """Where and how a result came about, JSON-ready; `more` adds seconds, budget, seed, …"""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": metadata.version("torchvision")}
     return {
         "commit": commit(),
         "when": paths.now(),
