@@ -107,11 +107,11 @@ def processor() -> str:
 def run_card(device: torch.device, **more) -> dict:
     """Where and how a result came about, JSON-ready; `more` adds seconds, budget, seed, …"""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": metadata.version("torchvision")}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     return {
         "commit": commit(),
         "when": paths.now(),
-        "versions": {**versions, "numpy": np.__version__},
+        "versions": versions | {"torchvision": metadata.version("torchvision")},  # importing it takes seconds
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         **more,
