@@ -32,13 +32,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def cleaned(tmp_path_factory, worker_id):
-    """Results of notebooks 01 and 02 at `smoke`, made by the worker that comes first: a folder to be copied."""
+    """Results of notebook 02 at `smoke`, made by the worker that comes first: a folder to be copied."""
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     out = shared / "cleaned"
     with filelock.FileLock(shared / "cleaned.lock"):
         if not out.exists():
-            for number in ("01", "02"):
-                commands.succeeds(number, *commands.SMOKE, f"OUT={shared / 'making'}")
+            commands.succeeds("02", *commands.SMOKE, f"OUT={shared / 'making'}")
             (shared / "making").rename(out)
     return out
 

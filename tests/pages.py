@@ -60,7 +60,7 @@ class Chromium:
     """A running browser with one empty page."""
 
     def __init__(self, to, of):
-        self.to, self.of, self.numbers, self.events = to, of, count(1), []
+        self.to, self.of, self.rest, self.numbers, self.events = to, of, b"", count(1), []
         target = self.ask("Target.createTarget", {"url": "about:blank"}, page=False)["targetId"]
         attach = {"targetId": target, "flatten": True}
         self.session = self.ask("Target.attachToTarget", attach, page=False)["sessionId"]
@@ -69,13 +69,13 @@ class Chromium:
 
     def message(self) -> dict:
         """The next message of the browser; events are kept."""
-        text = b""
-        while not text.endswith(b"\0"):
-            piece = self.of.read(1)
+        while b"\0" not in self.rest:  # a picture inside a page is an address of half a megabyte
+            piece = self.of.read1(1 << 20)
             if not piece:
                 raise RuntimeError("Chromium ended.")
-            text += piece
-        message = json.loads(text[:-1])
+            self.rest += piece
+        text, _, self.rest = self.rest.partition(b"\0")
+        message = json.loads(text)
         self.events += [message] if "method" in message else []
         return message
 
