@@ -28,10 +28,16 @@ def bare(tmp_path, monkeypatch):
     return tmp_path
 
 
+class Processes(list):
+    """What would have been run: words of each command; those with one of the words in `failing` fail."""
+
+    failing = ()
+
+
 @pytest.fixture
-def processes(bare, monkeypatch):
-    """What would have been run; `venv` makes an empty interpreter, pip nothing; what is in `failing` fails."""
-    ran = []
+def ran(bare, monkeypatch):
+    """The processes that would have been started: `venv` makes an empty interpreter, pip nothing."""
+    ran = Processes()
 
     def pretend(command, **_):
         ran.append(command[2:])
@@ -40,12 +46,11 @@ def processes(bare, monkeypatch):
             shutil.rmtree(bare / ".venv", ignore_errors=True)
             python.parent.mkdir(parents=True)
             python.write_text("")
-        failed = any(word in ran[-1] for word in pretend.failing)
+        failed = any(word in ran[-1] for word in ran.failing)
         return subprocess.CompletedProcess(command, int(failed), "".join(f"line {i}\n" for i in range(20)))
 
-    pretend.failing = ()
     monkeypatch.setattr(subprocess, "run", pretend)
-    return ran, pretend
+    return ran
 
 
 def installs(ran):
@@ -58,9 +63,8 @@ def installs(ran):
 PROJECT_ITSELF = "--editable .[lab,dev]"
 
 
-def test_a_first_call_installs_once_and_says_how_much_before(bare, processes, monkeypatch, capsys):
+def test_a_first_call_installs_once_and_says_how_much_before(bare, ran, monkeypatch, capsys):
     monkeypatch.setattr(sys, "platform", "linux")
-    ran, _ = processes
     assert environment.ensure(root=bare) == environment.python_in(bare / ".venv")
     assert ran[-1][1:4] == ["install", "--quiet", "--disable-pip-version-check"]
     assert installs(ran) == ["venv", PROJECT_ITSELF]
@@ -70,8 +74,7 @@ def test_a_first_call_installs_once_and_says_how_much_before(bare, processes, mo
     assert ran == [] and capsys.readouterr().out == ""
 
 
-def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, processes):
-    ran, _ = processes
+def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, ran):
     environment.ensure(root=bare)
     installs(ran)
     text = (bare / "pyproject.toml").read_text()
@@ -83,22 +86,20 @@ def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, proc
     assert installs(ran) == [PROJECT_ITSELF]
 
 
-def test_an_interrupted_installation_is_repeated_from_the_same_wheels(bare, processes):
-    ran, pretend = processes
-    pretend.failing = ("--editable",)
+def test_an_interrupted_installation_is_repeated_from_the_same_wheels(bare, ran):
+    ran.failing = ("--editable",)
     with pytest.raises(UserError, match=r"pip couldn't install --editable .*(?s:.*)line 12\n(?s:.*)line 19") as stop:
         environment.ensure(environment.CPU_WHEELS, bare)
     assert "line 11" not in str(stop.value)
     installs(ran)
-    pretend.failing = ()
+    ran.failing = ()
     environment.ensure(root=bare)
     assert installs(ran) == [f"torch torchvision --index-url {environment.CPU_WHEELS}", PROJECT_ITSELF]
     environment.ensure(root=bare)
     assert installs(ran) == []
 
 
-def test_another_source_of_torch_starts_from_nothing(bare, processes):
-    ran, _ = processes
+def test_another_source_of_torch_starts_from_nothing(bare, ran):
     environment.ensure(root=bare)
     environment.ensure("https://example.org/cu130", bare)
     torch = "torch torchvision --index-url https://example.org/cu130"
@@ -108,11 +109,10 @@ def test_another_source_of_torch_starts_from_nothing(bare, processes):
     assert installs(ran) == []
 
 
-def test_a_broken_environment_is_made_anew(bare, processes):
-    ran, pretend = processes
+def test_a_broken_environment_is_made_anew(bare, ran):
     environment.ensure(root=bare)
     (bare / ".venv/fer_stamp").unlink()
-    pretend.failing = ("--version",)  # its pip doesn't start
+    ran.failing = ("--version",)  # its pip doesn't start
     environment.ensure(root=bare)
     assert installs(ran) == ["venv", PROJECT_ITSELF, "venv", PROJECT_ITSELF]
 
@@ -145,18 +145,18 @@ def test_the_demo_gets_an_environment_of_its_own_on_top_of_this_one(bare, monkey
     assert str(environment.with_demo(bare)) == sys.executable
 
 
-def test_debian_without_venv_is_told_what_to_install(bare, processes, monkeypatch):
-    processes[1].failing = ("venv",)
+def test_debian_without_venv_is_told_what_to_install(bare, ran, monkeypatch):
+    ran.failing = ("venv",)
     monkeypatch.setattr(environment.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="sudo apt install python3-venv"):
         environment.ensure(root=bare)
 
 
-def test_a_full_disk_is_told_before_pip(bare, processes, monkeypatch, capsys):
+def test_a_full_disk_is_told_before_pip(bare, ran, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0.4e9))
     with pytest.raises(UserError, match=r"Only 0\.4 GB are free"):
         environment.ensure(root=bare)
-    assert processes[0] == []
+    assert ran == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1.2e9))
     environment.ensure(root=bare)
     assert "only 1.2 GB are free" in capsys.readouterr().out
@@ -188,15 +188,14 @@ def test_where_the_interpreter_lives(bare, monkeypatch, kind, name):
 
 
 @pytest.mark.parametrize("kind", ["own", "venv", "conda"])
-def test_an_active_environment_that_has_everything_is_used(bare, processes, monkeypatch, kind):
+def test_an_active_environment_that_has_everything_is_used(bare, ran, monkeypatch, kind):
     active(monkeypatch, bare, kind)
     monkeypatch.setattr(environment, "missing", lambda lines: [])
     assert str(environment.ensure(root=bare)) == sys.executable
-    assert processes[0] == []
+    assert ran == []
 
 
-def test_an_active_environment_that_lacks_something(bare, processes, monkeypatch, capsys):
-    ran, _ = processes
+def test_an_active_environment_that_lacks_something(bare, ran, monkeypatch, capsys):
     monkeypatch.setattr(environment, "missing", lambda lines: [line for line in lines if line.startswith("imagehash")])
     active(monkeypatch, bare, "venv")
     assert environment.ensure(root=bare) == environment.python_in(bare / ".venv")  # somebody else's is left alone
@@ -213,8 +212,7 @@ def test_an_active_environment_that_lacks_something(bare, processes, monkeypatch
 
 
 @pytest.mark.parametrize("in_kernel", [True, False])
-def test_colabs_own_kernel_server_and_torch_are_never_installed_over(bare, processes, monkeypatch, in_kernel):
-    ran, _ = processes
+def test_colabs_own_kernel_server_and_torch_are_never_installed_over(bare, ran, monkeypatch, in_kernel):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
     if in_kernel:
         monkeypatch.setitem(sys.modules, "google.colab", object())
@@ -254,12 +252,8 @@ def test_environment_yml_is_in_step_with_pyproject():
     assert PROJECT["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
 
 
-OPENED_FIRST = (
-    "__init__",
-    "run",
-    "errors",
-    *(f"workbook/{name}" for name in ("__init__", "cli", "commands", "environment")),
-)
+WORKBOOK = ("workbook/__init__", "workbook/cli", "workbook/commands", "workbook/environment")
+OPENED_FIRST = ("__init__", "run", "errors", *WORKBOOK)
 
 
 @pytest.mark.parametrize("name", OPENED_FIRST)
@@ -268,10 +262,8 @@ def test_an_old_python_gets_as_far_as_the_sentence(name, monkeypatch, capsys):
     modules = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     modules += [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
     assert {each.split(".")[0] for each in modules} <= {"fer_helpers", *sys.stdlib_module_names} - {"tomllib"}
-    inside = {
-        each.removeprefix("fer_helpers.").replace(".", "/") for each in modules if each.startswith("fer_helpers.")
-    }
-    assert inside <= {*OPENED_FIRST, "workbook"}, "what it opens is looked at here too"
+    inside = {each.partition("fer_helpers.")[2].replace(".", "/") for each in modules}
+    assert inside <= {*OPENED_FIRST, "workbook", ""}, "what it opens is looked at here too"
     monkeypatch.setattr(sys, "version_info", (3, 9, 6))
     assert cli.main(["setup"]) == 2
     assert "This is Python 3.9.6" in capsys.readouterr().err

@@ -78,16 +78,20 @@ def test_every_dependency_is_used_and_every_use_is_a_dependency():
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
-def book(request):
-    return request.param, nbformat.read(request.param, as_version=4)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def content(path):
+    return nbformat.read(path, as_version=4)
 
 
 def code(cells):
     return [cell for cell in cells if cell.cell_type == "code"]
 
 
-def test_notebook_is_valid_and_stored_without_outputs(book):
-    _, content = book
+def test_notebook_is_valid_and_stored_without_outputs(content):
     nbformat.validate(content)
     assert content.metadata.kernelspec.name == "python3"
     assert not any(cell.outputs or cell.execution_count for cell in code(content.cells))
@@ -95,8 +99,7 @@ def test_notebook_is_valid_and_stored_without_outputs(book):
     assert all(set(cell.metadata) <= {"tags"} for cell in content.cells)
 
 
-def test_badge_question_and_table_come_first(book):
-    path, content = book
+def test_badge_question_and_table_come_first(path, content):
     first = content.cells[0].source
     place = paths.repository().removeprefix("https://github.com/")
     assert f"/github/{place}/blob/main/notebooks/{path.name})" in first
@@ -104,8 +107,7 @@ def test_badge_question_and_table_come_first(book):
     assert f"outputs/{path.stem}/" in first and "| reads |" in first
 
 
-def test_one_parameters_cell_of_typed_literals(book):
-    path, content = book
+def test_one_parameters_cell_of_typed_literals(path, content):
     tagged = [cell for cell in code(content.cells) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and content.cells[1] is tagged[0]
     lines = tagged[0].source.splitlines()
@@ -114,23 +116,20 @@ def test_one_parameters_cell_of_typed_literals(book):
     assert len(papermill.inspect_notebook(str(path))) == len(lines), "papermill must see every parameter"
 
 
-def test_the_finder_is_the_same_everywhere(book):
-    _, content = book
+def test_the_finder_is_the_same_everywhere(content):
     finder = content.cells[2].source
     assert finder == nbformat.read(NOTEBOOKS[0], as_version=4).cells[2].source
     assert f'url = "{paths.repository()}"' in finder
 
 
-def test_cells_are_short_and_hold_no_path_of_a_machine(book):
-    _, content = book
+def test_cells_are_short_and_hold_no_path_of_a_machine(content):
     for cell in code(content.cells):
         assert len(cell.source.splitlines()) <= 30
         assert not re.search(r"""["'](/|\.\./|[A-Z]:\\)""", cell.source)
         assert not re.search(r"^\s*[%!]", cell.source, re.MULTILINE), "plain Python alone"
 
 
-def test_every_saved_figure_is_shown_and_read(book):
-    _, content = book
+def test_every_saved_figure_is_shown_and_read(content):
     for k, cell in enumerate(content.cells):
         if cell.cell_type == "code" and "save_figure" in cell.source:
             assert cell.source.splitlines()[-1].strip() == "fig", cell.source
@@ -138,14 +137,12 @@ def test_every_saved_figure_is_shown_and_read(book):
             assert after.cell_type == "markdown" or "print(" in after.source, f"who reads this figure? {cell.source}"
 
 
-def test_it_ends_with_exercises(book):
-    _, content = book
+def test_it_ends_with_exercises(content):
     last = content.cells[-1].source
     assert last.startswith("## Change this and see") and 2 <= len(re.findall(r"^\d\. ", last, re.MULTILINE)) <= 3
 
 
-def test_what_it_reads_is_declared(book):
-    path, content = book
+def test_what_it_reads_is_declared(path, content):
     text = "\n".join(cell.source for cell in code(content.cells))
     for stage, name in re.findall(r'need\("(\w+)", "([\w./]+)"', text):
         assert f"{stage}/{name}" in content.metadata.fer.reads
