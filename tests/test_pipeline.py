@@ -105,7 +105,9 @@ def test_a_changed_parameter_is_named_and_only_its_stage_runs(row, counted, caps
     again(row, counted)
     changed = replace(row, asked={"factor": "2.5"})
     assert again(changed, counted) == ["02_second"]  # 01_first has no factor
-    assert "02_second runs again: parameter factor changed (1 -> 2.5), about 3 min last time" in capsys.readouterr().out
+    assert (
+        "02_second runs again: parameter factor changed (1.0 -> 2.5), about 3 min last time" in capsys.readouterr().out
+    )
     assert again(replace(row, asked={"factor": "2.50"}), counted) == []
 
 

@@ -88,7 +88,7 @@ def test_a_new_runtime_sees_colabs_packages_and_keeps_its_own(tmp_path):
 
     output = subprocess.check_output([python, "-c", code], text=True)
     assert output == f"{numpy.__version__} {tmp_path / 'new'}\n"
-    record = rehearsal.site(tmp_path / "new") / "Some_thing-1.2.dist-info" / "METADATA"
+    record = environment.site(tmp_path / "new") / "Some_thing-1.2.dist-info" / "METADATA"
     record.parent.mkdir()
     record.write_text("Metadata-Version: 2.1\nName: Some_thing\nVersion: 1.2\n")
     assert rehearsal.packages(tmp_path / "new") == {"some-thing": "1.2"}

@@ -1,7 +1,4 @@
-"""Which Python runs the workbook, and building `.venv` when none fits.
-
-Standard library only, and readable by old Pythons: this room is entered before anything is installed.
-"""
+"""Which Python runs the workbook, and building `.venv` when none fits: standard library alone, for old Pythons too."""
 
 from __future__ import annotations
 
@@ -89,15 +86,15 @@ def requirements(root: Path = ROOT) -> dict[str, list[str]]:
 
 def missing(lines: list[str]) -> list[str]:
     """Those requirements that this interpreter doesn't meet: not installed, or older than their lower bound."""
+
+    def numbers(version: str) -> list[int]:
+        return [int(part) for part in re.match(r"[\d.]*", version).group().split(".") if part]
+
     lacking = []
     for line in lines:
         name, bound = re.match(r"([\w.-]+)[^>;]*(?:>=\s*([\d.]+))?", line).groups()
         try:
-            have = re.match(r"[\d.]*", metadata.version(name)).group()
-            old = [int(part) for part in re.findall(r"\d+", have)] < [
-                int(part) for part in re.findall(r"\d+", bound or "")
-            ]
-            lacking += [line] if old else []
+            lacking += [line] if numbers(metadata.version(name)) < numbers(bound or "") else []
         except metadata.PackageNotFoundError:
             lacking.append(line)
     return lacking
@@ -114,10 +111,10 @@ def site(folder: Path) -> Path:
 
 
 def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
-    """The Python of `.venv`, after making it or bringing it up to date with pyproject.toml.
+    """The Python of `.venv`, made or brought up to date with pyproject.toml.
 
-    The stamp in it says what was installed, and from where. An interrupted installation leaves `unfinished` there and
-    is repeated, not half used. again: don't trust the stamp, something was uninstalled by hand.
+    A stamp says what was installed and from where; an interrupted installation leaves `unfinished` there and is
+    repeated. again: don't trust the stamp, something was uninstalled by hand.
     """
     folder = root / ".venv"
     stamp, python = folder / "fer_stamp", python_in(folder)
@@ -194,8 +191,7 @@ def clean(root: Path = ROOT) -> None:
 def with_demo(root: Path = ROOT) -> Path:
     """The Python that has the extra `demo` too: this one, or that of `.venv/demo`, made at need.
 
-    Gradio wants an older Pillow than the notebooks may have: the small second environment sees this one's packages
-    behind its own, and leaves them as they are.
+    It sees this one's packages behind its own: Gradio wants an older Pillow than the notebooks may have.
     """
     needed = requirements(root)["demo"]
     if not missing(needed):

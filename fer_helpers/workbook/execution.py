@@ -64,9 +64,8 @@ def own_kernel(python: str | Path = sys.executable, variables: dict | None = Non
 def make_room(folder: Path, aside: Path) -> None:
     """Empty a stage's folder: old and new results are never mixed.
 
-    Finished results, and those that somebody made by hand in JupyterLab, move aside until the new ones are there;
-    what a stopped run left half-done goes. Checkpoints stay, they know which training they belong to: a run that
-    stopped goes on there, and one that only draws other figures doesn't train again.
+    Finished results, and those made by hand in JupyterLab, move aside until the new ones are there; what a stopped run
+    left half-done goes. Checkpoints stay, and know which training they belong to: no run trains twice.
     """
     names = {path.name for path in folder.iterdir()} - {paths.CHECKPOINTS} if folder.exists() else set()
     if paths.RECEIPT in names or (names and not names & {"running.ipynb", "failed.ipynb"}):

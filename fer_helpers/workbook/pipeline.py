@@ -40,12 +40,12 @@ class Row:
 class Stage:
     """One notebook, looked into without running it.
 
-    reads: patterns below out_root, `?` before what may be absent. digests: of its code and of the helpers it uses.
+    reads: patterns below out_root, `?` before what may be absent. defaults: of its parameters, each of its own type.
+    digests: of its code and of the helpers it uses.
     """
 
     path: Path
     reads: tuple[str, ...]
-    kinds: dict
     defaults: dict
     digests: dict
 
@@ -75,9 +75,9 @@ def look_into(path: Path, helpers: Path) -> Stage:
     defaults = {name: entry["default"] for name, entry in inspected.items()}
     for name, text in defaults.items():
         with suppress(ValueError, SyntaxError):  # what isn't a literal stays text
-            defaults[name] = ast.literal_eval(text)
-    kinds = {name: KINDS.get(entry["inferred_type_name"], type(defaults[name])) for name, entry in inspected.items()}
-    return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), kinds, defaults, digests)
+            value = ast.literal_eval(text)
+            defaults[name] = KINDS.get(inspected[name]["inferred_type_name"], lambda value: value)(value)
+    return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), defaults, digests)
 
 
 def stages(row: Row, goal: str = "") -> list[Stage]:
@@ -96,7 +96,7 @@ def stages(row: Row, goal: str = "") -> list[Stage]:
 
 def check_parameters(chosen: list[Stage], row: Row) -> None:
     """Refuse a parameter that no notebook of the call has, which papermill would ignore, or one of a wrong type."""
-    known = sorted({name for stage in chosen for name in stage.kinds} - set(row.fixed))
+    known = sorted({name for stage in chosen for name in stage.defaults} - set(row.fixed))
     for name in row.asked:
         if name not in known:
             close = suggestion(name, known)
@@ -107,9 +107,9 @@ def check_parameters(chosen: list[Stage], row: Row) -> None:
 
 def values(stage: Stage, row: Row) -> dict:
     """The parameters that this notebook gets, each of the notebook's own type; UserError where that can't be."""
-    given = {name: text for name, text in (row.fixed | row.asked).items() if name in stage.kinds}
+    given = {name: text for name, text in (row.fixed | row.asked).items() if name in stage.defaults}
     for name, text in given.items():
-        kind = stage.kinds[name]
+        kind = type(stage.defaults[name])
         try:
             given[name] = YES_NO[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError, TypeError):

@@ -1,7 +1,4 @@
-"""What a notebook's results were made from, and which files it wrote: the receipt beside them.
-
-With it `pipeline` decides what must run again by content: no file's date counts.
-"""
+"""The receipt beside a notebook's results: what they were made from, by content, and which files were written."""
 
 import hashlib
 import re

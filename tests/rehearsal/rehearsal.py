@@ -136,16 +136,13 @@ def smoke(notebook: Path) -> dict:
 def fresh(colab: Path, folder: Path) -> Path:
     """The Python of a new environment over Colab's: it sees what is there, and what pip installs lands in `folder`."""
     environment.venv(folder, "--without-pip", python=colab)
-    (site(folder) / "colab.pth").write_text(f"{site(colab.parents[1])}\n{STAND_IN}\n", encoding="utf-8")
+    (environment.site(folder) / "colab.pth").write_text(
+        f"{environment.site(colab.parents[1])}\n{STAND_IN}\n", encoding="utf-8"
+    )
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00.py").write_text(STARTUP)
     return environment.python_in(folder)
-
-
-def site(folder: Path) -> Path:
-    """Where an environment keeps its packages."""
-    return next(iter([*folder.glob("lib/python*/site-packages"), folder / "Lib" / "site-packages"]))
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -163,7 +160,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 def packages(folder: Path) -> dict[str, str]:
     """The packages of an environment and their versions, by pip's own records."""
-    records = metadata.distributions(path=[str(site(folder))])
+    records = metadata.distributions(path=[str(environment.site(folder))])
     return {plain(each.metadata["Name"]): each.version for each in records}
 
 
@@ -187,11 +184,10 @@ def judge(brought: dict, installed: dict, needed: set) -> list[str]:
 
 def left(clone: Path, stem: str, kept: Path) -> list[str]:
     """Sentences about what is missing after a run: the clone, results; and whether Drive was asked for unasked."""
-    trouble = []
     if not (clone / ".git").exists():
         return ["the repository was not cloned"]
-    if not any(path.is_file() for path in (clone / "outputs" / stem).rglob("*")):
-        trouble.append(f"outputs/{stem} is empty")
+    files = any(path.is_file() for path in (clone / "outputs" / stem).rglob("*"))
+    trouble = [] if files else [f"outputs/{stem} is empty"]
     if any("stand-in: drive.mount" in path.read_text(encoding="utf-8") for path in kept.glob("*.ipynb")):
         trouble.append("Drive was asked for, although results don't go there")
     return trouble
