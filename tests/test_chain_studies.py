@@ -20,16 +20,16 @@ def check_imbalance(study):
     assert "DEMONSTRATION" in (study / "07_imbalance.ipynb").read_text()
     metrics, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
     assert {"stage", "data", "faces", "conditions", "gain", "decision", "config", "run", "headline"} == set(metrics)
-    remedies = {"class_weights", "mild_weights", "balanced_sampling", "synthetic_disgust", "logit_adjustment"}
-    assert len(runs) == 12 and set(runs.condition) == set(metrics["conditions"]) == {"nothing", *remedies}
-    assert set(metrics["gain"]) == set(metrics["config"]["remedies"]) == remedies and "test" not in str(runs.columns)
+    methods = {"class_weights", "mild_weights", "balanced_sampling", "synthetic_disgust", "logit_adjustment"}
+    assert len(runs) == 12 and set(runs.condition) == set(metrics["conditions"]) == {"nothing", *methods}
+    assert set(metrics["gain"]) == set(metrics["config"]["remedies"]) == methods and "test" not in str(runs.columns)
     stands = {condition: each["faces_an_epoch"] for condition, each in metrics["conditions"].items()}
     assert stands.pop("synthetic_disgust") > stands["nothing"] and set(stands.values()) == {stands["nothing"]}
-    by_arm = runs.groupby("condition").mean(numeric_only=True)
+    by_condition = runs.groupby("condition").mean(numeric_only=True)
     for condition, gain in metrics["gain"].items():
         for measure in ("accuracy", "macro_f1", "recall_disgust"):
             low, high = gain[measure]["ci95"]
-            difference = by_arm.loc[condition] - by_arm.loc["nothing"]
+            difference = by_condition.loc[condition] - by_condition.loc["nothing"]
             assert gain[measure]["value"] == pytest.approx(difference[f"val_{measure}"], abs=2e-4)
             assert low <= high and gain[measure]["ci_shared"][0] <= low and gain[measure]["ci_shared"][1] >= high
     assert metrics["decision"]["default"] == (metrics["decision"]["fit"] or ["nothing"])[0]
@@ -39,13 +39,9 @@ def check_record(study, evaluations):
     """What notebook 08 leaves behind: five models, chosen on val; each network, and no trial, is evaluated once."""
     assert all((study / f"{name}.png").exists() for name in ("screening", "members", "record"))
     summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
-    names = [f"fold{k}_seed0" for k in range(4)] + [f"member_seed{seed}" for seed in range(3)]
-    assert list(evaluations.model[evaluations.stage == "08_record"]) == [
-        *names,
-        "final_seed0",
-        "nano_seed0",
-        "small_distilled_seed0",
-    ]
+    names = [*(f"fold{k}_seed0" for k in range(4)), *(f"member_seed{seed}" for seed in range(3))]
+    names += ["final_seed0", "nano_seed0", "small_distilled_seed0"]
+    assert list(evaluations.model[evaluations.stage == "08_record"]) == names
     folders = ("single", "ensemble", "final", "distilled", "nano")
     models_of = {name: paths.read_json(study / name / "metrics.json") for name in folders}
     assert models_of["final"]["val"] is None and models_of["final"]["test_7178"] is None
@@ -70,17 +66,14 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path, capsys):
     assert "DEMONSTRATION" in (study / "06_price_of_leakage.ipynb").read_text()
     metrics, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
     assert {"stage", "data", "faces", "conditions", "price", "config", "run", "headline"} == set(metrics)
-    assert len(runs) == 6 and set(runs.condition) == set(metrics["conditions"]) == {
-        "raw_plain",
-        "cleaned_plain",
-        "control_plain",
-    }
-    learnt = {condition: each["learnt"] for condition, each in metrics["conditions"].items()}
-    assert learnt["control_plain"] == learnt["cleaned_plain"] < learnt["raw_plain"]
+    conditions = {"raw_plain", "cleaned_plain", "control_plain"}
+    assert len(runs) == 6 and set(runs.condition) == set(metrics["conditions"]) == conditions
+    trained_on = {condition: each["learnt"] for condition, each in metrics["conditions"].items()}
+    assert trained_on["control_plain"] == trained_on["cleaned_plain"] < trained_on["raw_plain"]
     price, faces = metrics["price"]["plain"], metrics["faces"]
     assert faces["test"] == faces["test_with_copy"] + faces["test_without_copy"] and faces["test_with_copy"] > 0
-    by_arm = runs.groupby("condition").mean(numeric_only=True)
-    gain = by_arm.loc["control_plain"] - by_arm.loc["cleaned_plain"]
+    by_condition = runs.groupby("condition").mean(numeric_only=True)
+    gain = by_condition.loc["control_plain"] - by_condition.loc["cleaned_plain"]
     assert price["test"]["value"] == pytest.approx(gain.test_accuracy, abs=2e-4)
     expected = gain.test_with_copy_accuracy - gain.test_without_copy_accuracy
     assert price["test_price"]["value"] == pytest.approx(expected, abs=4e-4)

@@ -396,7 +396,7 @@ def test_checkpoints_stay_when_results_are_replaced(row, counted, monkeypatch):
         ({"fast": "maybe"}, "fast=maybe doesn't fit: in 02_second it is true or false"),
     ],
 )
-def test_a_parameter_that_does_not_fit_is_told_before_anything_runs(row, counted, asked, sentence):
+def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(row, counted, asked, sentence):
     with pytest.raises(UserError, match=sentence):
         pipeline.walk(replace(row, asked=asked))
     assert counted == []
@@ -415,7 +415,7 @@ def test_a_file_that_is_no_notebook_is_named(row):
 
 
 @pytest.mark.skipif(not Path("/sys").is_dir(), reason="/sys is a folder that not even root may write")
-def test_a_folder_that_cannot_be_written_is_told():
+def test_a_folder_that_cannot_be_written_is_named():
     def lock():
         with execution.alone(Path("/sys/fer")):
             pass
