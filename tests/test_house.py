@@ -19,7 +19,7 @@ TREES = {path.as_posix(): ast.parse(text) for path, text in PACKAGE.items()}
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 IMPORTED_AS = {  # where a distribution's name differs from its module's, or it brings a module along
     **{"sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow", "kagglesdk": "kagglehub"},
-    **{"nbclient": "papermill", "nbformat": "papermill"},
+    **dict.fromkeys(("nbclient", "nbformat", "jupyter_client"), "papermill"),
 }
 
 
