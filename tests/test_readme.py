@@ -9,7 +9,7 @@ from PIL import Image
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.publishing import readme, rendering
+from fer_helpers.publishing import readme
 from fer_helpers.workbook.commands import COMMANDS
 
 TEXT = (paths.ROOT / "README.md").read_text()
@@ -19,7 +19,7 @@ def block(name):
     return re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", TEXT, re.DOTALL)[1]
 
 
-@pytest.mark.parametrize("name", rendering.blocks(readme.TEMPLATE))
+@pytest.mark.parametrize("name", readme.TEMPLATE.blocks)
 def test_numbers_are_those_of_the_reference(name):
     assert block(name) == readme.block(name), "make reference, or make address, writes these lines"
 

@@ -10,26 +10,14 @@ from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import rendering
 
-PARTS = {
-    "PublicTest (chosen on it)": "val",
-    "PrivateTest": "test",
-    "PrivateTest without duplicates": "test_without_duplicates",
-}
-
 
 def write(target: Path, metrics: dict, agreement: float) -> None:
     """Write `target` (Markdown) for the model that these metrics are of; its file lies beside it.
 
     agreement: how often duplicates of one picture carry the same label, in [0, 1], as notebook 02 measured.
     """
-    text = rendering.render(
-        "model_card.md.j2",
-        metrics=metrics,
-        parts={title: metrics[part] for title, part in PARTS.items()},
-        recall_interval=lambda each: scores.accuracy_interval(round(each["recall"] * each["n"]), each["n"]),
-        agreement=agreement,
-        emotions=EMOTIONS,
-        address=paths.repository(),
-    )
-    with paths.whole(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    parts = {"PublicTest (chosen on it)": metrics["val"], "PrivateTest": metrics["test"]}
+    parts["PrivateTest without duplicates"] = metrics["test_without_duplicates"]
+    values = {"metrics": metrics, "parts": parts, "agreement": agreement, "emotions": EMOTIONS}
+    values["recall_interval"] = lambda each: scores.accuracy_interval(round(each["recall"] * each["n"]), each["n"])
+    rendering.write(target, rendering.render("model_card.md.j2", address=paths.repository(), **values))

@@ -6,10 +6,11 @@ Only files are read: no network is asked, and nothing is evaluated on the test s
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
+
 from fer_helpers import paths, results, statistics
 from fer_helpers.publishing import rendering
 
-KINDS = ("parameters", "data", "code", "machine")
 MACHINE = ("commit", "device", "threads", "precision", "versions")  # of a run card: time and place say nothing
 UNKNOWN = "not known: a folder has no receipt.json, as a run from the command line leaves"
 
@@ -25,31 +26,30 @@ def folders(a: str, b: str, written: Path) -> None:
     for folder in (a, b):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} isn't a folder of results: name one that OUT= made, or outputs")
-    stages = [{path.parent.name for path in folder.glob("[0-9][0-9]_*/metrics.json")} for folder in (a, b)]
-    if not (both := sorted(stages[0] & stages[1])):
-        has = [", ".join(sorted(names)) or "nothing" for names in stages]
+    in_a, in_b = ({path.parent.name for path in folder.glob("[0-9][0-9]_*/metrics.json")} for folder in (a, b))
+    if not in_a & in_b:
+        has = [", ".join(sorted(stages)) or "nothing" for stages in (in_a, in_b)]
         raise ValueError(f"No notebook was run in both: {a} has {has[0]}, {b} has {has[1]}. Run the same one in both.")
-    comparison = {"a": str(a), "b": str(b), "differs": differences(a, b, both), "scores": scores(a, b)}
-    comparison |= {"only_in_a": sorted(stages[0] - stages[1]), "only_in_b": sorted(stages[1] - stages[0])}
+    comparison = {"a": str(a), "b": str(b), "differs": _differences(a, b, sorted(in_a & in_b)), "scores": _scores(a, b)}
+    comparison |= {"only_in_a": sorted(in_a - in_b), "only_in_b": sorted(in_b - in_a)}
     paths.write_json(written, comparison)
     print(rendering.render("compare.txt.j2", **comparison) + f"written: {written}")
 
 
-def differences(a: Path, b: Path, stages: list[str]) -> dict[str, dict[str, list[str]]]:
+def _differences(a: Path, b: Path, stages: list[str]) -> dict[str, dict[str, list[str]]]:
     """parameters, data, code, machine: sentence -> notebooks that it is true of."""
-    differs = {kind: defaultdict(list) for kind in KINDS}
+    differs = {kind: defaultdict(list) for kind in ("parameters", "data", "code", "machine")}
     for stage in stages:
         cards = [paths.read_json(folder / stage / "metrics.json") for folder in (a, b)]
-        sentences = facts_changed(*(facts(folder / stage) for folder in (a, b)))
-        sentences += [("data", each) for each in changed(*((card.get("data") or {}) for card in cards))]
         runs = [{name: (card.get("run") or {}).get(name) for name in MACHINE} for card in cards]
-        sentences += [("machine", each) for each in changed(*runs)]
-        for kind, sentence in sentences:
+        sentences = _facts_changed(*(_facts(folder / stage) for folder in (a, b)))
+        sentences += [("data", each) for each in _changed(*(card.get("data") or {} for card in cards))]
+        for kind, sentence in sentences + [("machine", each) for each in _changed(*runs)]:
             differs[kind][sentence].append(stage[:2])
     return differs
 
 
-def facts(folder: Path) -> dict:
+def _facts(folder: Path) -> dict:
     """What the notebook of a folder was run on, as its receipt names it; empty without one."""
     try:
         return paths.read_json(folder / paths.RECEIPT).get("facts") or {}
@@ -57,41 +57,37 @@ def facts(folder: Path) -> dict:
         return {}
 
 
-def facts_changed(before: dict, after: dict) -> list[tuple[str, str]]:
-    """(kind, sentence) of each fact that differs between two receipts."""
+def _facts_changed(before: dict, after: dict) -> list[tuple[str, str]]:
+    """(kind, sentence) of each fact that differs between two receipts, but for what merely follows from the others."""
     if not before or not after:
         return [("parameters", UNKNOWN), ("code", UNKNOWN)]
     changes = []
     for name in sorted(before.keys() | after.keys()):
         old, new = (each.get(name, "not there") for each in (before, after))
-        if old != new and (kind := kind_of(name)):
-            values = f"{old} -> {new}" if kind == "parameters" else "differs"
-            changes.append((kind, f"{name.removeprefix('parameter ')}: {values}"))
+        if old == new:
+            continue
+        if name.startswith("parameter "):
+            changes.append(("parameters", f"{name.removeprefix('parameter ')}: {old} -> {new}"))
+        elif name == "the notebook" or name.startswith("helper "):
+            changes.append(("code", f"{name}: differs"))
+        elif name == "the data" or name.endswith(paths.EDITABLE):
+            changes.append(("data", f"{name}: differs"))
     return changes
 
 
-def kind_of(fact: str) -> str:
-    """Where a fact of a receipt belongs; '' for what merely follows, like a file that an earlier notebook wrote."""
-    if fact.startswith("parameter "):
-        return "parameters"
-    if fact == "the notebook" or fact.startswith("helper "):
-        return "code"
-    return "data" if fact == "the data" or fact.endswith(paths.EDITABLE) else ""
-
-
-def changed(before: dict, after: dict, prefix: str = "") -> list[str]:
+def _changed(before: dict, after: dict, prefix: str = "") -> list[str]:
     """What differs between two cards, entry by entry."""
     sentences = []
-    for name in [*before, *(name for name in after if name not in before)]:
+    for name in before | after:
         old, new = before.get(name), after.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            sentences += changed(old, new, f"{prefix}{name} ")
+            sentences += _changed(old, new, f"{prefix}{name} ")
         elif old != new:
             sentences.append(f"{prefix}{name}: {old} -> {new}")
     return sentences
 
 
-def scores(a: Path, b: Path) -> dict[str, dict]:
+def _scores(a: Path, b: Path) -> dict[str, dict]:
     """Every model that is in both, by its folder: its settings, and of each part the accuracies and their difference.
 
     Paired on the same faces; where that can't be, `why_not` says so and the accuracies stand alone.
@@ -99,22 +95,18 @@ def scores(a: Path, b: Path) -> dict[str, dict]:
     models = {}
     for path in sorted(a.glob("[0-9][0-9]_*/**/metrics.json")):
         name = path.parent.relative_to(a).as_posix()
-        if not (b / name / "metrics.json").exists():
+        files = [folder / name / "metrics.json" for folder in (a, b)]
+        cards = [paths.read_json(each) for each in files if each.exists()]
+        if len(cards) < 2 or not all("epochs_seen" in each and each.get("test") for each in cards):  # not of a model
             continue
-        cards = [paths.read_json(folder / name / "metrics.json") for folder in (a, b)]
-        if not all("epochs_seen" in each and each.get("test") for each in cards):  # not of a model
-            continue
-        settings = [{"model": each["model"], **(each.get("config") or {})} for each in cards]
-        parts = {
-            part: {side: each[part]["accuracy"] for side, each in zip("ab", cards, strict=True)}
-            for part in ("val", "test")
-            if all(each.get(part) for each in cards)
-        }
-        models[name] = {"settings": changed(*settings), "parts": parts} | paired(a / name, b / name, cards, parts)
+        settings = [{"model": each["model"]} | (each.get("config") or {}) for each in cards]
+        shared = [part for part in ("val", "test") if all(each.get(part) for each in cards)]
+        parts = {part: dict(zip("ab", (each[part]["accuracy"] for each in cards), strict=True)) for part in shared}
+        models[name] = {"settings": _changed(*settings), "parts": parts} | _paired(a / name, b / name, cards, parts)
     return models
 
 
-def paired(a: Path, b: Path, cards: list[dict], parts: dict) -> dict:
+def _paired(a: Path, b: Path, cards: list[dict], parts: dict) -> dict:
     """Put the paired test of each part into `parts`, or return why there is none."""
     files = [folder / "predictions.npz" for folder in (a, b)]
     if missing := [str(path) for path in files if not path.exists()]:
@@ -123,17 +115,16 @@ def paired(a: Path, b: Path, cards: list[dict], parts: dict) -> dict:
         return {"why_not": "the data differ, so a name may mean another face"}
     stored = [results.read_predictions(path) for path in files]
     for part, entry in parts.items():
-        (names, labels, right), (others, other_labels, right_b) = (answers(each, part) for each in stored)
-        if names != others or labels != other_labels:
-            counts = f"A has {len(names):,}, B {len(others):,}, {len({*names} & {*others}):,} names are in both"
+        one, other = (_answers(each, part) for each in stored)
+        if not one.label.equals(other.label):
+            both = len(one.index.intersection(other.index))
+            counts = f"A has {len(one):,}, B {len(other):,}, {both:,} names are in both"
             return {"why_not": f"{part} doesn't hold the same faces with the same labels ({counts})"}
-        entry |= statistics.paired_difference(right_b, right).card() | {"n": len(names)}
+        entry |= statistics.paired_difference(other.right.to_numpy(), one.right.to_numpy()).card() | {"n": len(one)}
     return {}
 
 
-def answers(stored: dict, part: str) -> tuple:
-    """Names, labels and (N,) bool, True where the answer is right, of one part in the order of its names."""
-    mine = stored["split"] == part
-    order = stored["names"][mine].argsort()
-    names, labels, probs = (stored[name][mine][order] for name in ("names", "labels", "probs"))
-    return list(names), list(labels), probs.argmax(axis=1) == labels
+def _answers(stored: dict, part: str) -> pd.DataFrame:
+    """label and right (is the answer?) of one part, in the order of the faces' names, which are the index."""
+    table = pd.DataFrame({"label": stored["labels"], "right": stored["probs"].argmax(axis=1) == stored["labels"]})
+    return table.set_index(stored["names"])[stored["split"] == part].sort_index()

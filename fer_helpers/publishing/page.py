@@ -1,8 +1,7 @@
 """The page of results: `index.html` tells the row of notebooks, a screen each; beside it the notebooks as HTML.
 
-Everything is made from files that are there, needs no network and no script, and is written whole or not at all.
-Nothing is computed here that the notebooks didn't: a section is the headline that a notebook wrote into its
-metrics.json, beside the figure that the headline names.
+Everything is made from files that are there, without network or script, and written whole or not at all. Nothing is
+computed: a section is the headline that a notebook wrote into its metrics.json, beside the figure that it names.
 """
 
 import base64
@@ -17,15 +16,14 @@ from fer_helpers import paths, results
 from fer_helpers.publishing import readme, rendering
 
 HEADLINE = ("value", "interval", "of", "reading", "figure")  # what `paths.save_headline` writes
-MODELS = ("03", "04", "08")  # notebooks that train what may be the best network
 
 
 @dataclass(frozen=True)
 class Section:
     """One notebook's part of the page.
 
-    folder: where its results were read, None if there are none. kept: they are those of outputs/reference, since this
-    folder has none. headlines: as `paths.save_headline` wrote them. problem: why there is none, in a sentence.
+    folder: of its results, None if there are none. kept: they are those of outputs/reference, for want of others.
+    headlines: as `paths.save_headline` wrote them. problem: why there is none, in a sentence.
     """
 
     stage: str
@@ -44,8 +42,8 @@ class Section:
     @property
     def executed(self) -> Path | None:
         """The executed copy; that of a kept run was executed on synthetic faces, and isn't shown beside its numbers."""
-        path = self.folder / f"{self.stage}.ipynb" if self.folder and not self.problem else None
-        return path if path and path.exists() and not self.kept else None
+        path = self.folder / f"{self.stage}.ipynb" if self.metrics and not self.kept else None
+        return path if path and path.exists() else None
 
     def figure(self, headline: dict) -> dict | None:
         """The figure that a headline names, to be put into the page itself, so that both are of one run."""
@@ -69,13 +67,15 @@ def make(out_root: Path, notebooks: Path = paths.ROOT / "notebooks") -> None:
     for path in set(folder.glob("*.html")) - set(executed):  # its notebook is no longer there
         path.unlink()
     for path, each in executed.items():
-        write(path, notebook(each, path))
-    words = {"synthetic": synthetic, "sections": sections, "best": best(sections), "about": about}
+        rendering.write(path, notebook(each, path))
+    trained = [each.folder for each in sections if each.folder and each.stage[:2] in ("03", "04", "08")]
+    models = [paths.read_json(path) for each in trained for path in sorted(each.glob("**/metrics.json"))]
+    words = {"synthetic": synthetic, "sections": sections, "best": results.best_on_val(models), "about": about}
     for name, title in {"index": "The FER workbook", "contact_sheet": "All figures"}.items():
-        write(out_root / f"{name}.html", rendering.render(f"{name}.html.j2", title=title, **words))
-    size = (out_root / "index.html").stat().st_size / 1e6
-    others = sum(path.stat().st_size for path in executed) / 1e6
-    print(f"the page: {out_root / 'index.html'} ({size:.1f} MB; {len(executed)} executed notebooks, {others:.1f} MB)")
+        rendering.write(out_root / f"{name}.html", rendering.render(f"{name}.html.j2", title=title, **words))
+    index, others = out_root / "index.html", sum(path.stat().st_size for path in executed) / 1e6
+    size = index.stat().st_size / 1e6
+    print(f"the page: {index} ({size:.1f} MB; {len(executed)} executed notebooks, {others:.1f} MB)")
 
 
 def after_run(out_root: Path) -> None:
@@ -86,37 +86,21 @@ def after_run(out_root: Path) -> None:
         print(f"The page could not be made ({type(error).__name__}: {error}). The results are whole; try: make report")
 
 
-def write(path: Path, text: str) -> None:
-    """Write a page, unless it is there already, byte for byte."""
-    content = text.encode()
-    if not path.exists() or path.read_bytes() != content:
-        with paths.whole(path) as temporary:
-            temporary.write_bytes(content)
-
-
 def section(notebook: Path, out_root: Path) -> Section:
     """The section of a notebook: of the run in out_root, else of the kept reference, else its question alone."""
     stage, question = notebook.stem, readme.question(notebook)
-    folders = [out_root / stage, paths.REFERENCE / stage]
-    folder = next((each for each in folders if (each / "metrics.json").exists()), None)
-    if folder is None:
+    files = [root / stage / "metrics.json" for root in (out_root, paths.REFERENCE)]
+    file = next((each for each in files if each.exists()), None)
+    if file is None:
         return Section(stage, question)
     try:
-        metrics = paths.read_json(folder / "metrics.json")
+        metrics = paths.read_json(file)
         several = metrics["headline"] if isinstance(metrics["headline"], list) else [metrics["headline"]]
         headlines = tuple({name: each[name] for name in HEADLINE} for each in several)
     except (KeyError, TypeError, ValueError) as error:
-        again = f"{folder / 'metrics.json'} isn't as this version writes it ({error!r}): make {stage[:2]} makes it anew"
-        return Section(stage, question, folder, problem=again)
-    return Section(stage, question, folder, folder == folders[1], metrics, headlines)
-
-
-def best(sections: list[Section]) -> tuple[dict, dict] | None:
-    """Of all models on the page the one that is best on val: its metrics, and its accuracy on PrivateTest in words."""
-    folders = [each.folder for each in sections if each.folder and each.stage[:2] in MODELS]
-    return results.best_on_val(
-        [paths.read_json(path) for each in folders for path in sorted(each.glob("**/metrics.json"))]
-    )
+        again = f"{file} isn't as this version writes it ({error!r}): make {stage[:2]} makes it anew"
+        return Section(stage, question, file.parent, problem=again)
+    return Section(stage, question, file.parent, file == files[1], metrics, headlines)
 
 
 def about(metrics: dict) -> list[str]:
@@ -137,10 +121,13 @@ def picture(path: Path) -> dict:
 
 def notebook(section: Section, before: Path) -> str:
     """An executed notebook as HTML; the text of `before` where that was made from the same copy by the same code."""
-    made_of = hashlib.sha256(section.executed.read_bytes())
-    for path in (Path(__file__), *(rendering.TEMPLATES / f"{name}.html.j2" for name in ("base", "notebook"))):
-        made_of.update(path.read_bytes())
-    if before.exists() and made_of.hexdigest() in (text := before.read_text(encoding="utf-8")):
+    sources = (
+        section.executed,
+        Path(__file__),
+        *(rendering.TEMPLATES / f"{name}.html.j2" for name in ("base", "notebook")),
+    )
+    made_of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    if before.exists() and made_of in (text := before.read_text(encoding="utf-8")):
         return text
     import nbformat
     from nbconvert import HTMLExporter
@@ -156,12 +143,6 @@ def notebook(section: Section, before: Path) -> str:
                 out.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {heading}")
     exporter = HTMLExporter(template_name="basic", embed_images=True, exclude_anchor_links=True)
     body, resources = exporter.from_notebook_node(book)
-    return rendering.render(
-        "notebook.html.j2",
-        title=f"{section.stage}: {section.question}",
-        stage=section.stage,
-        synthetic=section.synthetic,
-        made_of=made_of.hexdigest(),
-        css="".join(resources["inlining"]["css"]),
-        body=body,
-    )
+    words = {"title": f"{section.stage}: {section.question}", "stage": section.stage, "synthetic": section.synthetic}
+    css = "".join(resources["inlining"]["css"])
+    return rendering.render("notebook.html.j2", **words, made_of=made_of, css=css, body=body)

@@ -3,7 +3,6 @@
 What they say stands in templates/readme.md.j2, a block for each place of the README.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -13,29 +12,20 @@ from fer_helpers import paths, predict
 from fer_helpers.publishing import rendering
 
 README = paths.ROOT / "README.md"
-TEMPLATE = "readme.md.j2"
-
-
-def blocks() -> dict[str, str]:
-    """Everything in the README that is made: place -> text."""
-    return {name: block(name) for name in rendering.blocks(TEMPLATE)}
+TEMPLATE = rendering.ENVIRONMENT.get_template("readme.md.j2")
 
 
 def block(name: str) -> str:
-    """What stands at one place of the README; '' where the reference doesn't hold yet what it is about."""
-    return rendering.block(
-        TEMPLATE,
-        name,
-        kept=kept,
-        bench=lambda section: (read("bench.json") or {}).get(section),
-        leaderboard=leaderboard,
-        evaluations=lambda: len(pd.read_csv(paths.REFERENCE / "test_evaluations.csv")),
-        minutes=minutes,
-        notebooks=notebooks,
-        question=question,
-        badge=badge,
-        given_away=lambda: predict.given_away().relative_to(paths.ROOT).as_posix(),
-    )
+    """What stands at one place of the README; '' where the reference doesn't hold yet what it is about.
+
+    A paragraph or list item is one line, however the template breaks it.
+    """
+    values = {"kept": kept, "leaderboard": leaderboard, "minutes": minutes, "notebooks": notebooks}
+    values |= {"question": question, "badge": badge, "bench": lambda section: (read("bench.json") or {}).get(section)}
+    values["evaluations"] = lambda: len(pd.read_csv(paths.REFERENCE / "test_evaluations.csv"))
+    values["given_away"] = lambda: predict.given_away().relative_to(paths.ROOT).as_posix()
+    text = "".join(TEMPLATE.blocks[name](TEMPLATE.new_context(values))).strip()
+    return text if "```" in text else re.sub(r"(?<=\S)\n *(?!\s|\||- )", " ", text)
 
 
 def read(name: str) -> dict | None:
@@ -61,21 +51,15 @@ def minutes() -> dict[str, float]:
     return {stage[:2]: time / 60 for stage, time in seconds.items() if stage[:2] in paths.MAIN_ROW}
 
 
-def write() -> None:
-    """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
-    text = README.read_text(encoding="utf-8")
-    for name, block in blocks().items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
-        text = pattern.sub(lambda place, block=block: f"{place[1]}{block}\n{place[2]}", text)
-    with paths.whole(README) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def notebooks() -> list[Path]:
     """The notebooks in their order."""
     return sorted((paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def question(notebook: Path) -> str:
+    """What a notebook asks: its title."""
+    first = "".join(paths.read_json(notebook)["cells"][0]["source"])
+    return re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
 
 
 def badge(notebook: Path) -> str:
@@ -85,10 +69,15 @@ def badge(notebook: Path) -> str:
     return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({target})"
 
 
-def question(notebook: Path) -> str:
-    """What a notebook asks: its title."""
-    first = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
-    return re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
+def write() -> None:
+    """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
+    text = README.read_text(encoding="utf-8")
+    for name in TEMPLATE.blocks:
+        place, made = rf"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)", block(name).replace("\\", r"\\")
+        text, count = re.subn(place, rf"\g<1>{made}\n\g<2>", text)
+        if not count:
+            raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
+    rendering.write(README, text)
 
 
 def address() -> None:
@@ -98,8 +87,6 @@ def address() -> None:
         text = path.read_text(encoding="utf-8")
         old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
         text = text.replace(f"/github/{old}/blob", f"/github/{url.removeprefix('https://github.com/')}/blob")
-        text = text.replace(f"https://github.com/{old}", url)
-        with paths.whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        rendering.write(path, text.replace(f"https://github.com/{old}", url))
     write()
     print(f"Notebooks and README point at {url}.")

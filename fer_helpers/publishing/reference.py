@@ -9,7 +9,7 @@ import pandas as pd
 
 from fer_helpers import paths
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import cards, readme
+from fer_helpers.publishing import cards, readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -32,21 +32,19 @@ def evaluate(model: str, data: str, out_root: str, budget: str = "quick") -> Non
     from fer_helpers.cleaning import manifest
     from fer_helpers.data import sources
 
-    network = models.load(model).to(devices.pick_device())
-    everyone = sources.load(data, budget=budget)
+    device, name = devices.pick_device(), Path(model).stem
+    network, everyone = models.load(model).to(device), sources.load(data, budget=budget)
     trained_on = network.card.get("metrics", {}).get("data", {})
     if everyone.is_synthetic != trained_on.get("demonstration", everyone.is_synthetic):
         print("Careful: of the model's faces and these, one set is synthetic and the other photographed.")
     judged = everyone.part("val", "test")
     table = manifest.build(everyone)[0].set_index("name").loc[everyone.names]  # leaves notebook 02's alone
     leaked = manifest.has_training_duplicate(table)[everyone.split != "train"]
-    name = Path(model).stem
     probs = training.evaluate_on_test(network, judged, stage="evaluate", name=name, out_root=out_root)
     parts = metrics.parts(judged, probs, leaked)
     keys = ["n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "balanced_accuracy", "ece"]
-    print(pd.DataFrame({part: {key: each[key] for key in keys} for part, each in parts.items() if each}).T.to_string())
-    run = devices.run_card(devices.pick_device())
-    written = paths.stage("evaluate", out_root) / f"{name}.json"
+    print(pd.DataFrame({part: each for part, each in parts.items() if each}).loc[keys].T.to_string())
+    written, run = paths.stage("evaluate", out_root) / f"{name}.json", devices.run_card(device)
     paths.write_json(written, {"stage": "evaluate", "model": name, "data": judged.card(), **parts, "run": run})
     print(f"written to {written}")
 
@@ -56,26 +54,28 @@ def make(out_root: Path, synthetic_root: Path) -> None:
 
     Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
     """
-    table = checked_manifest(out_root, synthetic_root)
-    receipts = sorted(out_root.glob(f"*/{paths.RECEIPT}"))
-    seconds = {path.parent.name: paths.read_json(path)["seconds"] for path in receipts}
-    for stage in seconds:  # a study that wasn't run, or isn't finished, keeps the copy that it has
-        keep_results(out_root / stage, paths.REFERENCE / stage)
+    table = _checked_manifest(out_root, synthetic_root)
+    times = (readme.read("times.json") or {"seconds": {}})["seconds"]
+    for path in sorted(out_root.glob(f"*/{paths.RECEIPT}")):  # an unfinished study keeps the copy that it has
+        stage, seconds = path.parent.name, paths.read_json(path)["seconds"]
+        _keep_results(path.parent, paths.REFERENCE / stage)
+        trainings = [paths.read_json(each).get("run", {}) for each in path.parent.glob("**/metrics.json")]
+        # a run that took less than its trainings read them from checkpoints: its time says nothing
+        if seconds >= sum(each.get("seconds", 0) for each in trainings):
+            times[stage] = seconds
+    paths.write_json(paths.REFERENCE / "times.json", {"seconds": dict(sorted(times.items()))})
     for path in sorted(synthetic_root.glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
-        keep_notebook(path, paths.REFERENCE / "notebooks" / path.name)
+        _keep_notebook(path, paths.REFERENCE / "notebooks" / path.name)
     removed = table.loc[~table.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
-    keep_evaluations(out_root / "test_evaluations.csv")
+    _keep_evaluations(out_root / "test_evaluations.csv")
     keep_benchmarks(out_root / "bench.json")
-    fresh = {name: time for name, time in seconds.items() if time >= trained_for(out_root / name)}
-    before = (readme.read("times.json") or {"seconds": {}})["seconds"]
-    paths.write_json(paths.REFERENCE / "times.json", {"seconds": dict(sorted({**before, **fresh}.items()))})
     for name in filter(lambda name: (out_root / name).exists(), (*GIVEN_AWAY, SECOND)):
-        keep_weights(out_root / name, paths.REFERENCE / name)
+        _keep_weights(out_root / name, paths.REFERENCE / name)
     readme.write()
 
 
-def checked_manifest(out_root: Path, synthetic_root: Path) -> pd.DataFrame:
+def _checked_manifest(out_root: Path, synthetic_root: Path) -> pd.DataFrame:
     """The manifest of a run on FER-2013, nowhere edited by hand, beside which one on synthetic faces lies."""
     from fer_helpers.cleaning import manifest
 
@@ -84,15 +84,15 @@ def checked_manifest(out_root: Path, synthetic_root: Path) -> pd.DataFrame:
     if real["kind"] != "fer2013":
         raise ValueError(f"The reference is made from FER-2013, not from '{real['source']}': give DATA= the real data.")
     if not synthetic["demonstration"]:
-        source = synthetic["source"]
-        raise ValueError(f"The notebooks in {synthetic_root} were run on '{source}', not on synthetic faces.")
+        run_on = f"run on '{synthetic['source']}', not on synthetic faces"
+        raise ValueError(f"The notebooks in {synthetic_root} were {run_on}.")
     table = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
     if real["cleaned"]["manifest"] != manifest.digest(table):
         raise ValueError(f"The manifest in {out_root} was edited by hand; the reference is made without: delete it.")
     return table
 
 
-def keep_results(folder: Path, target: Path) -> None:
+def _keep_results(folder: Path, target: Path) -> None:
     """Put what may be given away of a stage's folder in the place of all that was kept of it; a README stays."""
     for old in target.rglob("*"):
         if old.is_file() and old.name != "README.md":  # written by hand
@@ -103,26 +103,19 @@ def keep_results(folder: Path, target: Path) -> None:
                 shutil.copyfile(path, temporary)
 
 
-def trained_for(folder: Path) -> float:
-    """Seconds of a stage's trainings; a run that took less read them from checkpoints, so its time says nothing."""
-    return sum(paths.read_json(path).get("run", {}).get("seconds", 0) for path in folder.glob("**/metrics.json"))
-
-
-def keep_weights(path: Path, target: Path) -> None:
+def _keep_weights(path: Path, target: Path) -> None:
     """Keep a model file in half precision, with its confidence thresholds and, save for the second seed's, its card."""
     from fer_helpers import models, results
 
-    network = models.load(path)
-    card = network.card["metrics"]
-    if table := results.confidence_table(path):  # so that the file alone knows when it is confident enough
-        card = {**card, "confidence_thresholds": table}
-    models.save(network, target, half=True, metrics=card)
+    network, table = models.load(path), results.confidence_table(path)
+    thresholds = {"confidence_thresholds": table} if table else {}  # the file alone knows when it is confident enough
+    models.save(network, target, half=True, metrics=network.card["metrics"] | thresholds)
     if not target.match(SECOND):
         agreement = readme.kept("02_cleaning")["label_agreement"]["agreement"]
         cards.write(target.parent / "MODEL_CARD.md", paths.read_json(target.parent / "metrics.json"), agreement)
 
 
-def keep_evaluations(log: Path) -> None:
+def _keep_evaluations(log: Path) -> None:
     """Add a run's evaluations on test to the kept ones, each once: a fresh clone's log is empty, the count isn't."""
     kept = paths.REFERENCE / log.name
     both = [pd.read_csv(each, dtype=str, keep_default_na=False) for each in (kept, log) if each.exists()]
@@ -133,12 +126,12 @@ def keep_benchmarks(path: Path) -> None:
     """Of what `make bench` measured keep the sections that were measured in full and on FER-2013."""
     measured = paths.read_json(path) if path.exists() else {}
     full = {name: each for name, each in measured.items() if each["data"]["kind"] == "fer2013" and not each["small"]}
-    paths.write_json(paths.REFERENCE / path.name, dict(sorted({**(readme.read(path.name) or {}), **full}.items())))
+    paths.write_json(paths.REFERENCE / path.name, dict(sorted(((readme.read(path.name) or {}) | full).items())))
 
 
-def keep_notebook(path: Path, target: Path) -> None:
+def _keep_notebook(path: Path, target: Path) -> None:
     """Copy an executed notebook without what it says of this machine: folders, times, warnings of the kernel."""
-    book = json.loads(path.read_text(encoding="utf-8"))
+    book = paths.read_json(path)
     book["metadata"].pop("papermill", None)
     for cell in book["cells"]:
         tags = cell["metadata"].get("tags", [])
@@ -148,6 +141,4 @@ def keep_notebook(path: Path, target: Path) -> None:
         if cell["cell_type"] == "code":
             cell["outputs"] = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
     text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    text = text.replace(str(paths.ROOT), "fer-workbook").replace(str(Path.home()), "~")
-    with paths.whole(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    rendering.write(target, text.replace(str(paths.ROOT), "fer-workbook").replace(str(Path.home()), "~"))

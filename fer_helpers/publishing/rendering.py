@@ -1,17 +1,22 @@
 """The templates of the page, the README's blocks and the model cards, and the filters that they use."""
 
-import re
-from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from fer_helpers import paths
 from fer_helpers.statistics import Difference
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-FILTERS = {
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=select_autoescape(["html.j2"]),
+    undefined=StrictUndefined,  # a name that isn't known is an error instead of nothing
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+ENVIRONMENT.filters |= {
     "fmt": format,  # as in an f-string: {{ share|fmt(".1%") }}
     "difference": lambda card: str(Difference.read(card)),
     "interval": lambda ends, form=".1%": f"{ends[0]:{form}} to {ends[1]:{form}}",
@@ -21,33 +26,14 @@ FILTERS = {
 }
 
 
-@lru_cache
-def environment() -> Environment:
-    """Jinja's environment: HTML is escaped, and a name that isn't known is an error instead of nothing."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters |= FILTERS
-    return made
-
-
 def render(template: str, **values) -> str:
     """A whole template with these values."""
-    return environment().get_template(template).render(**values)
+    return ENVIRONMENT.get_template(template).render(**values)
 
 
-def blocks(template: str) -> list[str]:
-    """The names of a template's blocks, in their order."""
-    return list(environment().get_template(template).blocks)
-
-
-def block(template: str, name: str, **values) -> str:
-    """One block of a Markdown template, a line a paragraph or list item, however the template breaks its lines."""
-    found = environment().get_template(template)
-    text = "".join(found.blocks[name](found.new_context(values))).strip()
-    return text if "```" in text else re.sub(r"(?<=\S)\n *(?!\s|\||- )", " ", text)
+def write(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all, unless it is there already, byte for byte."""
+    content = text.encode()
+    if not path.exists() or path.read_bytes() != content:
+        with paths.whole(path) as temporary:
+            temporary.write_bytes(content)

@@ -7,11 +7,10 @@ PATIENCE = 10  # seconds in which a scheduler must answer
 
 
 def results(address: str, task: Callable, calls: dict[str, tuple], *, log: Callable = print) -> Iterator[tuple]:
-    """(name, result) of task(*call) for every named call, each as soon as it is there, in any order.
+    """(name, result) of task(*call) for each named call, as soon as it is there; what a call raises is raised here.
 
     A call whose worker died is made again on another one, until it has lost as many workers as the scheduler allows.
-    What a call raises is raised here. joblib's own backend for Dask isn't used: it waits for ever for a call that was
-    given up (version 1.6).
+    joblib's own backend for Dask isn't used: it waits for ever for a call that was given up (version 1.6).
     """
     try:
         from distributed import Client, KilledWorker, as_completed

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
-from fer_helpers.studies import kept
 from fer_helpers.studies import run as runs
 from fer_helpers.studies.run import RunSpec, Where
+from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
-# Columns of FER+'s fer2013new.csv (Barsoum et al., 2016) that are one of the seven; the others are contempt, unknown
-# and no face
-FERPLUS = dict(zip(EMOTIONS, ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"), strict=True))
+# Columns of FER+'s fer2013new.csv (Barsoum et al., 2016) in our order, without contempt, unknown and no face
+FERPLUS = ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ def folds(manifest: pd.DataFrame, train_mask: np.ndarray) -> np.ndarray:
     Duplicates stay together, and every fold has its share of each emotion.
     """
     rows, fold = np.flatnonzero(train_mask), np.full(len(train_mask), -1)
-    labels, groups = (manifest[name].to_numpy()[rows] for name in ("label", "group"))
-    cut = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for k, (_, held) in enumerate(cut.split(rows, labels, groups)):
+    cut, train = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0), manifest.iloc[rows]
+    for k, (_, held) in enumerate(cut.split(rows, train.label.to_numpy(), train.group.to_numpy())):
         fold[rows[held]] = k
     return fold
 
@@ -66,8 +65,7 @@ def _mean_of(arrays: Iterable[np.ndarray]) -> np.ndarray:
 def out_of_fold(results: list[dict], fold: np.ndarray, everyone: Faces) -> np.ndarray:
     """(N, 7) float16 over the loaded faces: what networks say that were trained on neither a face nor its duplicates.
 
-    results: of the conditions fold0 to fold3, several seeds each. A training face is answered by its fold's networks, a
-    val face by all of them; test faces stay 0.
+    results: of the conditions fold0 to fold3. A training face is answered by its fold's, a val face by all; test is 0.
     """
     soft = np.zeros((len(everyone), len(EMOTIONS)), np.float32)
     for k in range(FOLDS):
@@ -85,9 +83,9 @@ def teachers(members: list[dict], soft: np.ndarray, train_mask: np.ndarray) -> n
 
 
 def label_doubts(soft: np.ndarray, train_mask: np.ndarray, everyone: Faces, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Every kept training face by how little the out-of-fold answer believes its label, the most doubtful first.
+    """name, sha256, label, probability (of the label out of fold), likeliest, its_probability: no pixels.
 
-    returns: name, sha256, label, probability (of the label), likeliest, its_probability. No pixels.
+    A row for every kept training face, the most doubtful first.
     """
     probs, labels = soft[train_mask].astype(np.float64), everyone.labels.numpy()[train_mask]
     table = manifest.loc[train_mask, ["name", "sha256", "label"]].reset_index(drop=True)
@@ -98,26 +96,23 @@ def label_doubts(soft: np.ndarray, train_mask: np.ndarray, everyone: Faces, mani
 
 
 def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
-    """How well the audit agrees with FER+'s ten votes on each face, in a sentence; "" where the votes don't lie there.
+    """How well the audit agrees with FER+'s ten votes a face, in a sentence; "" where the votes don't lie there.
 
-    Votes are in the row order of fer2013.csv, so faces named row_00017 alone can be looked up. They are never trained
-    on. path: of the data; fer2013new.csv is looked for beside it, or in it if it is a folder.
+    Votes are in the order of fer2013.csv, so faces named row_00017 alone are looked up; they are never trained on.
+    path: of the data; fer2013new.csv is looked for beside it, or in it if it is a folder.
     """
-    folders = [] if path is None else [path, path.parent]
-    file = next((folder / "fer2013new.csv" for folder in folders if (folder / "fer2013new.csv").is_file()), None)
+    files = [] if path is None else [folder / "fer2013new.csv" for folder in (path, path.parent)]
+    file = next((each for each in files if each.is_file()), None)
     rows = doubts.name.str.extract(r"row_(\d+)$")[0].dropna().astype(int)
     if file is None or rows.empty:
         return ""
-    votes = pd.read_csv(file)[list(FERPLUS.values())].iloc[rows].to_numpy()
-    majority = np.array(EMOTIONS)[votes.argmax(axis=1)]
-    label, likeliest = doubts.label[rows.index].to_numpy(), doubts.likeliest[rows.index].to_numpy()
-    differ = label != likeliest
-    agrees = (likeliest == majority)[differ].mean() if differ.any() else np.nan
-    kept = (label == majority)[differ].mean() if differ.any() else np.nan
-    return (
-        f"FER+ (ten votes a face): where the audit contradicts the label ({differ.sum():,} of {len(rows):,} faces), "
-        f"most votes agree with the audit in {agrees:.0%}, with the label in {kept:.0%}."
-    )
+    votes = pd.read_csv(file)[FERPLUS].iloc[rows].to_numpy()
+    table = doubts.loc[rows.index].assign(majority=np.array(EMOTIONS)[votes.argmax(axis=1)])
+    differ = table[table.label != table.likeliest]
+    agrees, kept = ((differ[name] == differ.majority).mean() for name in ("likeliest", "label"))
+    where = f"where the audit contradicts the label ({len(differ):,} of {len(rows):,} faces)"
+    most = f"most votes agree with the audit in {agrees:.0%}, with the label in {kept:.0%}"
+    return f"FER+ (ten votes a face): {where}, {most}."
 
 
 def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dict]:
@@ -128,9 +123,9 @@ def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dic
     """
     folder, results = paths.REFERENCE / where.stage / "runs", []
     for each in controls:
-        own = kept.read(folder / f"{each['condition']}_seed{each['seed']}.npz")
+        own = runs.read(folder / f"{each['condition']}_seed{each['seed']}.npz")
         if own and own["key"] == each["key"]:
-            results += [kept.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
+            results += [runs.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
     return [each for each in results if each]
 
 
@@ -139,29 +134,26 @@ def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> Fini
 
     source: that of the cleaned faces, which says by which manifest they were cleaned.
     """
-    condition, where = spec.condition, spec.where
-    everyone = runs.loaded(where.data, where.budget)
-    return FinishedModel(
-        name,
-        runs.network(spec, result) if result["weights"] else None,
-        runs.fit_of(spec, result),
-        replace(everyone.select(np.asarray(condition.train_counts) > 0), source=source),
-        result["config"] | condition.arguments,
-        {"budget": where.budget, "seed": result["seed"], "device": result["device"]},
-        condition.views,
-        models.weight_count(spec.build()),
-    )
+    condition, budget, model = spec.condition, spec.where.budget, spec.build().eval()
+    if state := {name: torch.from_numpy(part) for name, part in result["weights"].items()}:
+        model.load_state_dict(state)
+        model.views = condition.views
+    trained_on = replace(runs.loaded(spec.where.data, budget).select(condition.train_counts > 0), source=source)
+    history, seconds, config = result["history"], result["seconds"], result["config"] | condition.arguments
+    speed = int(condition.train_counts.sum()) * len(history) / seconds
+    fit = Fit(history, kept_row(history, spec.config), seconds, speed, result["precision"])
+    run, weights = {"budget": budget, "seed": result["seed"], "device": result["device"]}, models.weight_count(model)
+    return FinishedModel(name, model if state else None, fit, trained_on, config, run, condition.views, weights)
 
 
 def ensemble_model(name: str, members: list[FinishedModel]) -> FinishedModel:
     """Finished members together as one model; without a network where one of theirs isn't kept."""
     first, model = members[0], None
     if all(member.network is not None for member in members):
-        arguments = first.network.recipe["arguments"]
-        model = models.build("ensemble", count=len(members), **arguments)
+        model = models.build("ensemble", count=len(members), **first.network.recipe["arguments"])
         for own, member in zip(model.members, members, strict=True):
             own.load_state_dict(member.network.state_dict())
-    fits = [member.fit for member in members]
-    fit = replace(fits[0], history=[row for each in fits for row in each.history], seconds=sum(e.seconds for e in fits))
+    history = [row for member in members for row in member.fit.history]
+    fit = replace(first.fit, history=history, seconds=sum(member.fit.seconds for member in members))
     run, weights = first.run | {"seed": [member.run["seed"] for member in members]}, sum(m.weights for m in members)
     return replace(first, name=name, network=model, fit=fit, run=run, weights=weights)

@@ -15,23 +15,20 @@ from fer_helpers.studies.run import Condition, RunSpec, Where
 def control(manifest: pd.DataFrame, seed: int = 0) -> np.ndarray:
     """(N,) bool over the manifest's faces: Training less as many faces of each emotion as cleaning takes from it.
 
-    They are drawn at random among training faces that share no picture with val or test, so all leaked copies stay. The
-    draw follows from names and seed, whatever the order of the faces. Raises ValueError if there are too few to draw.
+    They are drawn, by name and seed alone, among training faces without a duplicate in val or test, so all leaked ones
+    stay. Raises ValueError if there are too few to draw.
     """
-    train, name = (manifest.split == "train").to_numpy(), manifest.name.to_numpy()
+    train, keep = (manifest.split == "train").to_numpy(), manifest.keep.to_numpy()
     free = train & ~manifest.group.isin(manifest.group[~train]).to_numpy()
-    learnt, rng, order = train.copy(), np.random.default_rng(seed), np.argsort(name)
+    chosen, rng, order = train.copy(), np.random.default_rng(seed), np.argsort(manifest.name.to_numpy())
     for emotion in EMOTIONS:
         mine = (manifest.label == emotion).to_numpy()
-        gone = int((mine & train & ~manifest.keep.to_numpy()).sum())
-        pool = order[(mine & free)[order]]
-        if len(pool) < gone:
-            raise ValueError(
-                f"A control must drop {gone} {emotion} faces that have no copy in val or test, and there are "
-                f"{len(pool)}: cleaning takes too much of this data for a fair comparison."
-            )
-        learnt[rng.choice(pool, gone, replace=False)] = False
-    return learnt
+        count, pool = int((mine & train & ~keep).sum()), order[(mine & free)[order]]
+        if len(pool) < count:
+            lacking = f"{count} {emotion} faces that have no duplicate in val or test, and there are {len(pool)}"
+            raise ValueError(f"A control must drop {lacking}: cleaning takes too much of this data to compare fairly.")
+        chosen[rng.choice(pool, count, replace=False)] = False
+    return chosen
 
 
 def probabilities(results: Iterable[dict]) -> dict[str, np.ndarray]:
@@ -53,22 +50,17 @@ def better(gains: dict) -> list[str]:
     gains: condition -> statistics.compare of it against the default. Fit is what is higher in macro-F1 by the interval
     that shares its error among all conditions, and not lower in accuracy by the plain one.
     """
-    fit = [
-        condition
-        for condition, gain in gains.items()
-        if gain["macro_f1"].verdict_shared == "higher" and gain["accuracy"].verdict != "lower"
-    ]
-    return sorted(fit, key=lambda condition: -gains[condition]["macro_f1"].value)
+    by_f1 = sorted(gains.items(), key=lambda item: -item[1]["macro_f1"].value)
+    firm = [(name, gain) for name, gain in by_f1 if gain["macro_f1"].verdict_shared == "higher"]
+    return [name for name, gain in firm if gain["accuracy"].verdict != "lower"]
 
 
 def study(
     conditions: Iterable[Condition], seeds: Iterable[int], where: Where, *, cluster: str = "", log: Callable = print
 ) -> list[dict]:
-    """The results of every run, in the order of seeds and, within a seed, of conditions.
+    """The results of every run, in the order of seeds and, within a seed, of conditions; a finished one is read.
 
-    cluster: address of the Dask scheduler whose workers train; empty: this machine trains, one run after the other. A
-    run is a function of its condition, its seed and `where`, so it may happen in any process. A finished one is read
-    from its file on this machine, or from the repository's.
+    cluster: address of the Dask scheduler whose workers train; empty: this machine trains, one run after the other.
     """
     conditions, where = list(conditions), replace(where, data=str(where.data), splits=tuple(where.splits))
     names = [condition.name for condition in conditions]
@@ -84,10 +76,9 @@ def study(
             log(f"{spec.title} {spec.name} is finished: train {result['train']['accuracy']:.1%}")
         else:
             calls[spec.name] = spec
+    made = ((name, runs.run(spec, log=log)) for name, spec in calls.items())
     if cluster and calls:
         made = clusters.results(cluster, runs.run, {name: (spec,) for name, spec in calls.items()}, log=log)
-    else:
-        made = ((name, runs.run(spec, log=log)) for name, spec in calls.items())
     for name, result in made:
         results[name] = runs.keep(calls[name], result)
         if cluster:
