@@ -25,6 +25,11 @@ def people():
 
 
 @pytest.fixture
+def mask(people):
+    return people.split == "train"
+
+
+@pytest.fixture
 def manifest(people):
     """Pairs of duplicates, 7 places apart, so that both carry one label."""
     group = np.arange(COUNT) // 14 * 7 + np.arange(COUNT) % 7
@@ -32,8 +37,7 @@ def manifest(people):
     return pd.DataFrame({"name": people.names, "label": labels, "group": group, "sha256": [f"{k:064x}" for k in group]})
 
 
-def test_folds_share_the_training_faces_and_keep_duplicates_together(people, manifest):
-    mask = people.split == "train"
+def test_folds_share_the_training_faces_and_keep_duplicates_together(people, manifest, mask):
     fold = record.folds(manifest, mask)
     assert (fold[~mask] == -1).all() and set(fold[mask]) == {0, 1, 2, 3}
     assert (manifest.assign(fold=fold)[mask].groupby("group").fold.nunique() == 1).all()
@@ -41,14 +45,11 @@ def test_folds_share_the_training_faces_and_keep_duplicates_together(people, man
     assert np.ptp(per_fold, axis=0).max() <= 2, "every fold has its share of each emotion"
 
 
-def test_out_of_fold_answers_come_from_the_fold_that_never_saw_the_face(people, manifest):
-    mask = people.split == "train"
-    fold = record.folds(manifest, mask)
-    results = [
-        {"condition": f"fold{k}", "answers": np.full(((fold == k).sum(), 7), k + s / 2), "probs": np.full((28, 7), k)}
-        for k in range(4)
-        for s in (0, 1)
-    ]
+def test_out_of_fold_answers_come_from_the_fold_that_never_saw_the_face(people, manifest, mask):
+    fold, results = record.folds(manifest, mask), []
+    for k, answer in ((k, k + s / 2) for k in range(4) for s in (0, 1)):
+        answers = np.full(((fold == k).sum(), 7), answer)
+        results.append({"condition": f"fold{k}", "answers": answers, "probs": np.full((28, 7), k)})
     soft = record.out_of_fold(results, fold, people)
     assert soft.dtype == np.float16 and (soft[mask] == fold[mask][:, None] + 0.25).all(), "the mean of two seeds"
     assert (soft[people.split == "val"] == 1.5).all() and not soft[people.split == "test"].any()
@@ -57,8 +58,7 @@ def test_out_of_fold_answers_come_from_the_fold_that_never_saw_the_face(people, 
     assert (answers[mask] == (3 + soft[mask]) / 2).all() and not answers[~mask].any()
 
 
-def test_the_audit_has_every_face_and_the_most_doubtful_first(people, manifest):
-    mask = people.split == "train"
+def test_the_audit_has_every_face_and_the_most_doubtful_first(people, manifest, mask):
     soft = np.full((COUNT, 7), 0.1, np.float16)
     soft[5] = [0.9, 0, 0, 0, 0, 0.01, 0.09]  # labelled sad
     doubts = record.label_doubts(soft, mask, people, manifest)
@@ -68,8 +68,7 @@ def test_the_audit_has_every_face_and_the_most_doubtful_first(people, manifest):
     assert first.probability == pytest.approx(0.01, abs=1e-3) and first.its_probability == pytest.approx(0.9, abs=1e-3)
 
 
-def test_fer_plus_votes_are_looked_up_by_the_row_of_the_csv(people, manifest, tmp_path):
-    mask = people.split == "train"
+def test_fer_plus_votes_are_looked_up_by_the_row_of_the_csv(people, manifest, mask, tmp_path):
     soft = np.eye(7, dtype=np.float16)[people.labels.numpy()]
     soft[[5, 6]] = np.eye(7)[0]  # the audit says angry of a sad and of a surprised face
     doubts = record.label_doubts(soft, mask, people, manifest)
@@ -79,8 +78,8 @@ def test_fer_plus_votes_are_looked_up_by_the_row_of_the_csv(people, manifest, tm
     votes.loc[5, "anger"], votes.loc[6, "surprise"] = 9, 8
     votes.assign(Usage="Training").to_csv(tmp_path / "fer2013new.csv", index=False)
     for path in (tmp_path, tmp_path / "fer2013.csv"):
-        told = record.ferplus_agreement(doubts, path)
-        assert "2 of 112 faces" in told and "with the audit in 50%, with the label in 50%" in told
+        sentence = record.ferplus_agreement(doubts, path)
+        assert "2 of 112 faces" in sentence and "with the audit in 50%, with the label in 50%" in sentence
 
 
 def test_an_ensemble_has_a_network_only_if_all_its_members_have_one(people):

@@ -118,9 +118,10 @@ def test_an_edited_manifest_makes_no_reference(kept):
 
 def test_a_study_that_was_run_replaces_its_copy(kept):
     root, folder = kept
-    for name, text in (("metrics.json", '{"made": "now"}'), ("price.png", ""), ("receipt.json", '{"seconds": 60}')):
-        (root / "out" / "06_price_of_leakage").mkdir(exist_ok=True)
-        (root / "out" / "06_price_of_leakage" / name).write_text(text)
+    run = root / "out" / "06_price_of_leakage"
+    paths.write_json(run / "metrics.json", {"made": "now"})
+    paths.write_json(run / "receipt.json", {"seconds": 60})
+    (run / "price.png").write_text("")
     reference.make(root / "out", root / "synthetic")
     study = folder / "06_price_of_leakage"
     assert sorted(path.name for path in study.iterdir()) == ["README.md", "metrics.json", "price.png"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from fer_helpers import paths
+from fer_helpers.faces import EMOTIONS
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import cards, readme, rendering
+from fer_helpers.publishing import readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -111,8 +112,22 @@ def _keep_weights(path: Path, target: Path) -> None:
     thresholds = {"confidence_thresholds": table} if table else {}  # the file alone knows when it is confident enough
     models.save(network, target, half=True, metrics=network.card["metrics"] | thresholds)
     if not target.match(SECOND):
-        agreement = readme.kept("02_cleaning")["label_agreement"]["agreement"]
-        cards.write(target.parent / "MODEL_CARD.md", paths.read_json(target.parent / "metrics.json"), agreement)
+        rendering.write(target.parent / "MODEL_CARD.md", _model_card(paths.read_json(target.parent / "metrics.json")))
+
+
+def _model_card(card: dict) -> str:
+    """The Markdown of a card, made from a model's metrics, never typed.
+
+    What it should say: Mitchell et al., "Model Cards for Model Reporting" (2019).
+    """
+    from fer_helpers.metrics import accuracy_interval
+
+    parts = {"PublicTest (chosen on it)": card["val"], "PrivateTest": card["test"]}
+    parts["PrivateTest without duplicates"] = card["test_without_duplicates"]
+    values = {"metrics": card, "parts": parts, "emotions": EMOTIONS, "address": paths.repository()}
+    values["agreement"] = readme.kept("02_cleaning")["label_agreement"]["agreement"]  # of duplicates' labels
+    values["recall_interval"] = lambda each: accuracy_interval(round(each["recall"] * each["n"]), each["n"])
+    return rendering.render("model_card.md.j2", **values)
 
 
 def _keep_evaluations(log: Path) -> None:

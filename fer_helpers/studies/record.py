@@ -126,7 +126,7 @@ def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dic
         own = runs.read(folder / f"{each['condition']}_seed{each['seed']}.npz")
         if own and own["key"] == each["key"]:
             results += [runs.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
-    return [each for each in results if each]
+    return list(filter(None, results))
 
 
 def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> FinishedModel:

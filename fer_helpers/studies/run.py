@@ -131,13 +131,10 @@ def key_of(spec: RunSpec, everyone: Faces) -> str:
         choose = f"{condition.name} doesn't train on val: choose {VAL_ONLY} or {VAL_AND_TEST}."
         raise ValueError(f"splits is {splits}, but condition {choose}")
     network = {"architecture": condition.network, "arguments": condition.arguments}
-    judged = (
-        [everyone.part(*splits)]
-        if condition.asked is None
-        else [everyone.part(*splits), everyone.select(condition.asked)]
-    )
-    trained = training.identity_of(network, train, spec.config)
-    return identity.digest_settings(trained, condition.views, *(faces.key() for faces in judged))
+    judged = [everyone.part(*splits).key()]
+    if condition.asked is not None:
+        judged.append(everyone.select(condition.asked).key())
+    return identity.digest_settings(training.identity_of(network, train, spec.config), condition.views, *judged)
 
 
 def run(spec: RunSpec, *, log: Callable = print) -> dict:
