@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from itertools import count
 from threading import Thread
 
 import numpy as np
@@ -25,9 +24,9 @@ STAGE = "06_price_of_leakage"
 CFG = settings.TrainConfig(epochs=6, batch_size=16, keep="last", precision="float32")
 
 
-def waited(ready):
+def waited(ready, seconds=60):
     """What ready() gives as soon as it gives something."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if given := ready():
             return given
@@ -41,15 +40,16 @@ def dask(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # what a worker has printed can be read at once
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as many as this process has: see conftest
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [paths.ROOT, *sys.path])))
-    number = count()
     with ExitStack() as stack:
+        started = []
 
         def start(what, *words):
             command = [sys.executable, "-m", "dask", what, *words, "--host", "127.0.0.1", "--no-dashboard"]
-            log = stack.enter_context((tmp_path / f"{what}_{next(number)}.log").open("w"))
+            log = stack.enter_context((tmp_path / f"{what}_{len(started)}.log").open("w"))
             process = subprocess.Popen(command, cwd=paths.ROOT, stdout=log, stderr=log)
             stack.callback(process.wait)
             stack.callback(process.kill)
+            started.append(process)
             return process
 
         yield start
@@ -57,36 +57,33 @@ def dask(tmp_path, monkeypatch):
 
 @pytest.fixture
 def scheduler(dask, tmp_path, monkeypatch):
-    """A scheduler without workers, which gives up a call that cost one worker too many: a process with an `address`."""
+    """A scheduler without workers, which gives up a call that cost one worker too many; its address and process."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
     file = tmp_path / "scheduler.json"
     process = dask("scheduler", "--port", "0", "--scheduler-file", str(file))
     waited(lambda: file.exists() and file.read_text().endswith("}"))
-    process.address = json.loads(file.read_text())["address"]
-    return process
+    return json.loads(file.read_text())["address"], process
 
 
-@pytest.fixture
-def worker(dask, scheduler):
-    """Starts a worker of the scheduler."""
-    return lambda: dask("worker", scheduler.address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0")
+def worker(dask, address):
+    return dask("worker", address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0")
 
 
-def silent(line):
-    """Takes what a study or a cluster would print."""
+def conditions(count=70):
+    """Two conditions of `count` and half as many synthetic faces."""
+    train = np.flatnonzero(sources.load("synthetic", budget="smoke", log=lambda line: None).split == "train")
+    masks = [np.isin(np.arange(700), train[:many]) for many in (count, count // 2)]
+    return [studies.Condition(name, mask, CFG) for name, mask in zip(("all", "half"), masks, strict=True)]
 
 
-def study(out_root, log=silent, cluster=""):
-    """Two conditions of 70 and 35 synthetic faces, two seeds each."""
-    train = np.flatnonzero(sources.load("synthetic", budget="smoke", log=silent).split == "train")
-    masks = {"all": np.isin(np.arange(700), train[:70]), "half": np.isin(np.arange(700), train[:35])}
-    chosen = [studies.Condition(name, mask, CFG) for name, mask in masks.items()]
+def study(out_root, chosen=None, seeds=(0, 1), **more):
     where = studies.Where(STAGE, "synthetic", "smoke", "cpu", out_root)
-    return studies.study(chosen, (0, 1), where, cluster=cluster, log=log)
+    return studies.study(chosen or conditions(), seeds, where, **{"log": lambda line: None, **more})
 
 
-def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(worker, scheduler, tmp_path):
-    victim, survivor = worker(), worker()
+def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, scheduler, tmp_path):
+    address, _ = scheduler
+    victim, survivor = worker(dask, address), worker(dask, address)
     out, lines = tmp_path / "cluster", []
 
     def in_the_middle():  # of the victim's own run: it has done an epoch of it
@@ -100,7 +97,7 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(worker, sch
 
     killer = Thread(target=kill_in_the_middle)
     killer.start()
-    runs = study(out, cluster=scheduler.address, log=lines.append)
+    runs = study(out, cluster=address, log=lines.append)
     killer.join()
     assert victim.returncode == -signal.SIGKILL and survivor.poll() is None
     assert "going on after epoch" in "".join(path.read_text() for path in tmp_path.glob("worker_*.log"))
@@ -114,33 +111,38 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(worker, sch
     assert not list((out / STAGE / "checkpoints").glob("*.pt"))
 
 
-def test_a_call_is_made_again_if_its_worker_dies_and_only_then(worker, scheduler, tmp_path):
+def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, tmp_path):
+    address, _ = scheduler
     code = "import tempfile, time; tempfile.mkdtemp('', '{}_', {!r}); time.sleep({})"
-    lasting = {"short": 0, "long": 2}
-    calls = {name: ([sys.executable, "-c", code.format(name, str(tmp_path), s)],) for name, s in lasting.items()}
-    first = worker()
-    made = clusters.results(scheduler.address, subprocess.check_call, calls, log=silent)
+    calls = {
+        name: ([sys.executable, "-c", code.format(name, str(tmp_path), seconds)],)
+        for name, seconds in (("short", 0), ("long", 2))
+    }
+    first = worker(dask, address)
+    made = clusters.results(address, subprocess.check_call, calls, log=lambda line: None)
     assert next(made) == ("short", 0)
     waited(lambda: list(tmp_path.glob("long_*")))
     first.kill()
-    worker()
+    worker(dask, address)
     assert list(made) == [("long", 0)]
     assert [len(list(tmp_path.glob(f"{name}_*"))) for name in calls] == [1, 2]
 
 
-def test_a_call_that_kills_every_worker_is_given_up(worker, scheduler):
+def test_a_call_that_kills_every_worker_is_given_up(dask, scheduler):
+    address, _ = scheduler
     for _ in range(2):
-        worker()
+        worker(dask, address)
     with pytest.raises(RuntimeError, match="deadly was given up, its worker died again and again"):
-        list(clusters.results(scheduler.address, os._exit, {"deadly": (1,)}, log=silent))
+        list(clusters.results(address, os._exit, {"deadly": (1,)}, log=lambda line: None))
 
 
-def test_a_scheduler_that_dies_is_reported(worker, scheduler):
-    worker()
-    made = clusters.results(scheduler.address, time.sleep, {"short": (0.1,), "long": (30,)}, log=silent)
+def test_a_scheduler_that_dies_is_reported(dask, scheduler):
+    address, process = scheduler
+    worker(dask, address)
+    made = clusters.results(address, time.sleep, {"short": (0.1,), "long": (30,)}, log=lambda line: None)
     next(made)
-    scheduler.kill()
-    with pytest.raises(ConnectionError, match=f"scheduler at {scheduler.address} is gone. What is finished is kept"):
+    process.kill()
+    with pytest.raises(ConnectionError, match=f"scheduler at {address} is gone. What is finished is kept"):
         next(made)
 
 
