@@ -1,8 +1,8 @@
-"""Finding copies: exact ones by their pixels, near ones by coarse pictures that propose and fine ones that decide.
+"""Finding duplicates: exact ones by their pixels, near ones by coarse pictures that propose and fine ones that decide.
 
-A 64-bit perceptual hash is too coarse for faces: strangers come within a few bits, a copy moved by two pixels doesn't
-(notebook 02 measures it). Here every picture is first brought to the same local contrast, so that light, contrast and
-a watermark count for little. Then 12×12 cells of all pictures are compared with each other, plain and mirrored, by one
+A 64-bit perceptual hash is too coarse for faces: strangers come within a few bits, a duplicate moved by two pixels
+doesn't (notebook 02 measures it). Here every picture is first brought to the same local contrast, so that light and a
+watermark count for little. Then 12×12 cells of all pictures are compared with each other, plain and mirrored, by one
 matrix product; what is alike is aligned and compared at 24×24, and what is still alike at all 48×48 pixels.
 """
 
@@ -16,19 +16,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 SIDE, COARSE, MIDDLE = 48, 12, 24  # pixels, cells and cells along a side
-# Of copies that are mirrored and moved by two pixels both ways, 1 in 100 lies below the first, none below the second
+# Of duplicates that are mirrored and moved two pixels both ways, 1 in 100 lies below the first, none below the second
 PROPOSED, LIKELY = 0.66, 0.70
-SIZES = (1 / 1.05, 1.0, 1.05)  # a copy may be cut 5 % narrower
+SIZES = (1 / 1.05, 1.0, 1.05)  # a duplicate may be cut 5 % narrower
 LONG = 100  # pictures of a group above which its parts are compared coarsely: all pairs of a long chain are many
 GROUPED = 0.35  # mean likeness between two parts of a group, below which a chain is cut; strangers have 0.17
 
 
 def is_flat(images: np.ndarray, deviation: float = 5.0) -> np.ndarray:
     """(N, H, W) uint8 -> (N,) bool, True where the grey levels' standard deviation is below `deviation`."""
-    flat = np.zeros(len(images), dtype=bool)
-    for start in range(0, len(images), 4096):  # numpy would hold all of them as float64 at once
-        flat[start : start + 4096] = images[start : start + 4096].std(axis=(1, 2)) < deviation
-    return flat
+    blocks = np.array_split(images, len(images) // 4096 + 1)  # numpy would hold all of them as float64 at once
+    return np.concatenate([block.std(axis=(1, 2)) < deviation for block in blocks])
 
 
 def phash_bits(images: np.ndarray) -> np.ndarray:
@@ -66,7 +64,7 @@ def _same_contrast(images: np.ndarray, detail: float) -> np.ndarray:
 def _pictures(images: np.ndarray) -> tuple:
     """(N, 48, 48) uint8 -> coarse (N, 144), middle (N, 24, 24), fine (N, 48, 48); the mean face is taken out of each.
 
-    What all faces share says nothing about copies. The mean is of plain and mirrored faces, so that mirroring a
+    What all faces share says nothing about duplicates. The mean is of plain and mirrored faces, so that mirroring a
     picture mirrors all three.
     """
     shapes = ((COARSE, COARSE, np.float32), (MIDDLE, MIDDLE, np.float32), (SIDE, SIDE, np.float16))
@@ -91,13 +89,13 @@ def _pictures(images: np.ndarray) -> tuple:
 def _proposed(coarse: np.ndarray, block: int = 512) -> np.ndarray:
     """(N, 144) unit vectors -> (K, 3) int: i < j and whether mirrored, for all pairs whose product exceeds PROPOSED."""
     mirrored = coarse.reshape(-1, COARSE, COARSE)[:, :, ::-1].reshape(coarse.shape)
-    found = []
+    proposed = []
     for start in range(0, len(coarse), block):
         for turned, others in ((0, coarse), (1, mirrored)):
             i, j = np.nonzero(coarse[start : start + block] @ others[start:].T > PROPOSED)
             pairs = np.stack([i + start, j + start, np.full(len(i), turned)], axis=1)
-            found.append(pairs[i < j])
-    return np.concatenate(found)
+            proposed.append(pairs[i < j])
+    return np.concatenate(proposed)
 
 
 def aligned_correlation(left: np.ndarray, right: np.ndarray, shift: int = 2) -> np.ndarray:
@@ -108,56 +106,52 @@ def aligned_correlation(left: np.ndarray, right: np.ndarray, shift: int = 2) -> 
     middle = middle - middle.mean(axis=(1, 2), keepdims=True)
     window = np.stack([np.eye(left.shape[1], dtype=np.float32)[k : k + side].sum(axis=0) for k in range(2 * shift + 1)])
     energy = window @ (right * right) @ window.T - (window @ right @ window.T) ** 2 / side**2  # (K, moves, moves)
-    steps = range(2 * shift + 1)
-    alike = [
-        np.einsum("kyx,kyx->k", middle, right[:, down : down + side, across : across + side])
-        for down in steps
-        for across in steps
-    ]
-    alike = np.stack(alike, axis=1) / np.sqrt(np.maximum(energy.reshape(len(left), -1), 1e-9))
+    moved = (right[:, down : down + side, across : across + side] for down, across in np.ndindex(energy.shape[1:]))
+    alike = np.stack([np.einsum("kyx,kyx->k", middle, each) for each in moved], axis=1)
+    alike /= np.sqrt(np.maximum(energy.reshape(len(left), -1), 1e-9))
     return alike.max(axis=1) / np.maximum(np.linalg.norm(middle, axis=(1, 2)), 1e-6)
 
 
 def _likeness(pictures: np.ndarray, pairs: np.ndarray, shift: int, sizes=(1.0,), block: int = 1024) -> np.ndarray:
-    """(K,) float, aligned correlation of the pairs (i, j, mirrored), the best over sizes of the second picture."""
+    """(K,) float, aligned correlation of the pairs, the best over sizes of the second picture.
+
+    pairs: (K, 3) of i, j, mirrored; or (K, 2) of i, j, and the better of plain and mirrored counts.
+    """
+    if pairs.shape[1] == 2:
+        ways = (np.insert(pairs, 2, mirrored, axis=1) for mirrored in (0, 1))
+        return np.maximum(*(_likeness(pictures, way, shift, sizes, block) for way in ways))
     score = np.full(len(pairs), -1.0, dtype=np.float32)
     for start in range(0, len(pairs), block):
         i, j, mirrored = pairs[start : start + block].T
         left, right = pictures[i].astype(np.float32), pictures[j].astype(np.float32)
         right[mirrored == 1] = right[mirrored == 1][:, :, ::-1]
+        best = score[start : start + block]
         for size in sizes:
             sized = right if size == 1 else _zoom(size) @ right @ _zoom(size).T
-            best = score[start : start + block]
             np.maximum(best, aligned_correlation(left, sized, shift), out=best)
     return score
 
 
 def likeness(images: np.ndarray, pairs: np.ndarray, *, shift: int = 2) -> np.ndarray:
     """(K,) float, for any pairs (K, 2) of the images (N, 48, 48) uint8 the correlation that `near_pairs` judges by."""
-    return _either_way(_pictures(images)[2], pairs, shift, SIZES)
-
-
-def _either_way(pictures: np.ndarray, pairs: np.ndarray, shift: int, sizes=(1.0,)) -> np.ndarray:
-    """(K,) float, likeness of the pairs (K, 2), plain or mirrored, whichever is more."""
-    ways = [np.column_stack([pairs, np.full(len(pairs), mirrored)]) for mirrored in (0, 1)]
-    return np.maximum(*(_likeness(pictures, way, shift, sizes) for way in ways))
+    return _likeness(_pictures(images)[2], pairs, shift, SIZES)
 
 
 def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2) -> tuple[pd.DataFrame, np.ndarray]:
     """Pairs that may be the same picture, changed a little or mirrored, and the verdict on each.
 
     images: (N, 48, 48) uint8, no two equal, none flat. correlation: of details at the same local contrast, after
-    alignment by up to `shift` pixels and 5 % of size, above which a pair is called a copy.
+    alignment by up to `shift` pixels and 5 % of size, above which a pair is called a duplicate.
     returns: every pair that was aligned at full size, the most alike first: i, j (i < j), correlation, mirrored and
-    `copy`; and (N,) int, a group for each picture: pairs of copies and what they link, unless a chain links strangers.
+    duplicate; and (N,) int, a group for each picture: duplicates and what they link, unless a chain links strangers.
     """
     if images.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"Copies are looked for among {SIDE}×{SIDE} faces, not {images.shape[1:]}: resize them first.")
+        raise ValueError(f"Duplicates are looked for among {SIDE}×{SIDE} faces, not {images.shape[1:]}: resize first.")
     if not LIKELY <= correlation < 1:
         raise ValueError(f"correlation is {correlation}: pairs are compared from {LIKELY} on, and nothing exceeds 1.")
     if len(images) < 2:
-        empty = {"i": int, "j": int, "correlation": float, "mirrored": bool, "duplicate": bool}
-        return pd.DataFrame({name: [] for name in empty}).astype(empty), np.arange(len(images))
+        kinds = {"i": int, "j": int, "correlation": float, "mirrored": bool, "duplicate": bool}
+        return pd.DataFrame(columns=[*kinds]).astype(kinds), np.arange(len(images))
     coarse, middle, fine = _pictures(images)
     pairs = _proposed(coarse)
     pairs = pairs[_likeness(middle, pairs, -(-shift // 2), block=4096) > LIKELY]
@@ -181,20 +175,18 @@ def _groups(fine: np.ndarray, middle: np.ndarray, links: np.ndarray, shift: int)
         members = np.flatnonzero(group == number)
         pairs = members[np.column_stack(np.triu_indices(len(members), 1))]
         long = len(members) > LONG
-        alike = _either_way(middle, pairs, -(-shift // 2)) if long else _either_way(fine, pairs, shift, SIZES)
+        alike = _likeness(middle, pairs, -(-shift // 2)) if long else _likeness(fine, pairs, shift, SIZES)
         parts = fcluster(average(np.clip(1 - alike.astype(float), 0, None)), 1 - GROUPED, criterion="distance")
         group[members] = np.where(parts == 1, number, free + parts)
         free += parts.max() + 1
     return group
 
 
-def find_duplicates(
-    images: np.ndarray, *, flat: np.ndarray, sha256: np.ndarray, **rules
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Groups of copies, exact and near; rules as in `near_pairs`.
+def find_duplicates(images: np.ndarray, *, flat: np.ndarray, sha256: np.ndarray, **rules) -> tuple:
+    """Groups of duplicates, exact and near; rules as in `near_pairs`.
 
-    images: (N, H, W) uint8. flat: (N,) bool. sha256: (N,) str.
-    returns: (N,) int, the group of each face (faces that have no copy are groups of one), and the table of
+    images: (N, 48, 48) uint8. flat: (N,) bool. sha256: (N,) str.
+    returns: (N,) int, the group of each face (one without duplicates is alone in its own), and the table of
     `near_pairs` with i and j counting in `images`. Flat faces join nothing but their exact equals.
     """
     _, first, exact = np.unique(sha256, return_index=True, return_inverse=True)  # sorted: the faces' order is forgotten

@@ -1,11 +1,12 @@
 """What stays in training: the manifest, a row an image, with the reason and the twin of whatever leaves.
 
-Val and test are never cleaned. What copies one of their images leaves training instead.
+Val and test are never cleaned. What duplicates one of their images leaves training instead.
 """
 
 import hashlib
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,45 +15,41 @@ from fer_helpers import paths
 from fer_helpers.cleaning import duplicates
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces, pixel_sha256
 
-# The first that fits counts
-REASONS = ("blank", "duplicate_of_test", "duplicate_of_val", "conflict", "duplicate", "kept")
+REASONS = ("blank", "duplicate_of_test", "duplicate_of_val", "conflict", "duplicate", "kept")  # the first that fits
 COLUMNS = ("name", "split", "label", "sha256", "group", "keep", "reason", "twin")
 STAGE = "02_cleaning"
+AGAIN = "Run notebook 02 again, or: make 02"
 
 
-def decide(
-    people: Faces,
-    group: np.ndarray,
-    flat: np.ndarray,
-    links: np.ndarray = (),
-    *,
-    majority: float = 0.5,
-    duplicates_of_val: bool = True,
-) -> pd.DataFrame:
-    """The manifest: name, split, label, sha256, group, keep, reason, twin; sorted by name.
+def build(
+    people: Faces, *, deviation: float = 5.0, majority: float = 0.5, duplicates_of_val: bool = True, **rules
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest (COLUMNS, sorted by name) and the table of compared pairs, see near_pairs.
 
-    Reasons in the order of REASONS. In a group of training copies one stays; where labels disagree the commonest
-    label's stays if its share of the copies is more than `majority` (1: never), otherwise none does. `twin` is the
-    picture that a face copies; for a val or test face, its copy in training.
-    links: (K, 2), rows of faces that are copies of each other but in two groups, since a chain was cut between them: no
-    training face stays that is a copy of a val or test face. duplicates_of_val: do copies of val faces leave training?
+    Of a group of training duplicates one stays; where labels disagree, the commonest label's if its share is more than
+    `majority` (1: never), otherwise none. No training face stays that duplicates a test face or, unless
+    `duplicates_of_val` is False, a val face. `twin`: the image that a face duplicates; for a val or test face, its
+    duplicate in training. deviation: see is_flat. rules: see near_pairs.
     """
-    table = pd.DataFrame({"name": people.names, "split": people.split})
-    table["label"] = np.array(EMOTIONS)[people.labels.numpy()]
-    sha256 = pixel_sha256(people.images.numpy())
-    table["sha256"], table["group"], table["flat"] = sha256, group, flat
-    table = table.sort_values("name", ignore_index=True)
+    images = people.images.numpy()
+    flat, sha256 = duplicates.is_flat(images, deviation), pixel_sha256(images)
+    group, pairs = duplicates.find_duplicates(images, flat=flat, sha256=sha256, **rules)
+    table = pd.DataFrame({"name": people.names, "split": people.split, "label": _emotions(people), "sha256": sha256})
+    table = table.assign(group=group, flat=flat).sort_values("name", ignore_index=True)
     table["group"] = table.groupby("group", sort=False).ngroup()  # numbered by first name, whatever the order was
-    table["keep"], table["reason"], table["twin"] = True, "kept", ""
-    columns = {name: table[name].to_numpy(object) for name in ("keep", "reason", "twin")}
-    shared = table[table.duplicated("group", keep=False) | table.flat]
+    reason, twin = np.full(len(table), "kept", object), np.full(len(table), "", object)
     judged = ("test", "val") if duplicates_of_val else ("test",)
-    for _, members in shared.groupby("group"):
-        for row, reason, twin in _verdicts(list(members.itertuples()), judged, majority):
-            columns["reason"][row], columns["twin"][row] = reason, twin
-    _obey_links(table, columns, sorted(sha256[list(pair)].tolist() for pair in links), judged)
-    columns["keep"] = columns["reason"] == "kept"
-    return table.assign(**columns).drop(columns="flat")
+    for _, members in table[table.duplicated("group", keep=False) | table.flat].groupby("group"):
+        for row, why, original in _verdicts(list(members.itertuples()), judged, majority):
+            reason[row], twin[row] = why, original
+    links = pairs.loc[pairs["duplicate"], ["i", "j"]].to_numpy()
+    cut = links[group[links[:, 0]] != group[links[:, 1]]]
+    _obey_links(table, reason, twin, sorted(sha256[cut].tolist()), judged)
+    return table.drop(columns="flat").assign(keep=reason == "kept", reason=reason, twin=twin), pairs
+
+
+def _emotions(people):
+    return np.array(EMOTIONS)[people.labels.numpy()]
 
 
 def _verdicts(members: list, judged: tuple, majority: float):
@@ -62,8 +59,7 @@ def _verdicts(members: list, judged: tuple, majority: float):
     yield from ((face.Index, "kept", _twin(face, train)) for face in members if face.split != "train")
     yield from ((face.Index, "blank", "") for face in train if face.flat)
     for split in judged:
-        originals = [face for face in members if face.split == split]
-        if originals:
+        if originals := [face for face in members if face.split == split]:
             yield from ((face.Index, f"duplicate_of_{split}", _twin(face, originals)) for face in rest)
             return
     if not rest:
@@ -75,22 +71,7 @@ def _verdicts(members: list, judged: tuple, majority: float):
         return
     stays, *others = sorted(rest, key=lambda face: face.label != label)  # stable: the majority's first name leads
     yield stays.Index, "kept", ""
-    for face in others:
-        yield face.Index, "duplicate" if face.label == label else "conflict", stays.name
-
-
-def _obey_links(table: pd.DataFrame, columns: dict, links: list, judged: tuple) -> None:
-    """Put duplicate_of_… and twins where a link of sha256 joins a training face to a judged one of another group."""
-    alike, names = table.groupby("sha256").indices, table.name.to_numpy()
-    reason, twin, split = columns["reason"], columns["twin"], table.split.to_numpy()
-    for original in judged:
-        for one, other in [turned for pair in links for turned in (pair, pair[::-1])]:
-            pairs = ((mine, theirs) for mine in alike[one] for theirs in alike[other])
-            for mine, theirs in pairs:
-                if split[mine] == "train" and split[theirs] == original:
-                    twin[theirs] = twin[theirs] or names[mine]
-                    if reason[mine] in ("kept", "duplicate", "conflict"):
-                        reason[mine], twin[mine] = f"duplicate_of_{original}", names[theirs]
+    yield from ((face.Index, "duplicate" if face.label == label else "conflict", stays.name) for face in others)
 
 
 def _twin(face, others: list) -> str:
@@ -98,24 +79,26 @@ def _twin(face, others: list) -> str:
     return next((other.name for other in others if other.sha256 == face.sha256), others[0].name if others else "")
 
 
-def build(
-    people: Faces, *, deviation: float = 5.0, majority: float = 0.5, duplicates_of_val: bool = True, **rules
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(manifest, table of looked-at pairs) of a set of faces. deviation: see is_flat; rules: see near_pairs."""
-    images = people.images.numpy()
-    flat, sha256 = duplicates.is_flat(images, deviation), pixel_sha256(images)
-    group, pairs = duplicates.find_duplicates(images, flat=flat, sha256=sha256, **rules)
-    links = pairs.loc[pairs["duplicate"], ["i", "j"]].to_numpy()
-    links = links[group[links[:, 0]] != group[links[:, 1]]]
-    manifest = decide(people, group, flat, links, majority=majority, duplicates_of_val=duplicates_of_val)
-    return manifest, pairs
+def _obey_links(table: pd.DataFrame, reason, twin, links: list, judged: tuple) -> None:
+    """Let the duplicates of val and test faces leave training across groups too, where a chain was cut between them.
+
+    reason, twin: (N,), changed in place. links: pairs of sha256.
+    """
+    rows, names, split = table.groupby("sha256").indices, table.name.to_numpy(), table.split.to_numpy()
+    for original in judged:
+        for one, other in [turned for pair in links for turned in (pair, pair[::-1])]:
+            for mine, theirs in product(rows[one], rows[other]):
+                if split[mine] == "train" and split[theirs] == original:
+                    twin[theirs] = twin[theirs] or names[mine]
+                    if reason[mine] in ("kept", "duplicate", "conflict"):
+                        reason[mine], twin[mine] = f"duplicate_of_{original}", names[theirs]
 
 
 def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
     """The manifest that notebook 02 wrote, in the order of `people`; made in place (under a minute) if it's missing.
 
-    One that was edited by hand is obeyed, and that is told. Raises ValueError if it belongs to other data, if `keep`
-    holds something else than True and False, or if it drops a val or test face.
+    One that was edited by hand is obeyed, and `log` is given a sentence about it. Raises ValueError if it belongs to
+    other data, if `keep` holds something else than True and False, or if it drops a val or test face.
     """
     path = paths.stage(STAGE, out_root) / "manifest.csv"
     if not path.exists():
@@ -125,20 +108,17 @@ def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
     if missing := [name for name in COLUMNS if name not in table]:
         raise ValueError(f"{path} has no column {', '.join(missing)}: it is saved with commas between. Or: make 02")
     table = table.set_index("name", drop=False)
-    if len(table) != len(people) or not table.index.is_unique or not table.index.isin(people.names).all():
+    if sorted(table.name) != sorted(people.names.tolist()):
         raise ValueError(
             f"{path} lists {len(table):,} images, the data '{people.source.get('name')}' has {len(people):,}, and they "
-            f"are not the same: it belongs to other data. Run notebook 02 again, or: make 02"
+            f"are not the same: it belongs to other data. {AGAIN}"
         )
     table = table.loc[people.names]
-    emotions = np.array(EMOTIONS)[people.labels.numpy()]
-    if (table.sha256.to_numpy() != pixel_sha256(people.images.numpy())).any():
-        raise ValueError(f"{path} was made from other pixels under the same names. Run notebook 02 again, or: make 02")
-    if (table.split.to_numpy() != people.split).any() or (table.label.to_numpy() != emotions).any():
-        raise ValueError(
-            f"{path} has other splits or labels for the same images than the data: only keep may be edited. "
-            f"Run notebook 02 again, or: make 02"
-        )
+    data = {"sha256": pixel_sha256(people.images.numpy()), "split": people.split, "label": _emotions(people)}
+    for column, values in data.items():
+        if (table[column].to_numpy() != values).any():
+            what = {"sha256": "pixels"}.get(column, f"{column}s")
+            raise ValueError(f"{path} has other {what} than the data for the same names; only keep may differ. {AGAIN}")
     if table.keep.dtype != bool:
         odd = sorted({str(value) for value in table.keep} - {"True", "False"})
         raise ValueError(f"{path}: keep is True or False, not {', '.join(odd[:3]) or 'empty'}. Correct it, or: make 02")
@@ -165,79 +145,73 @@ def apply(people: Faces, manifest: pd.DataFrame) -> Faces:
 
 
 def has_training_duplicate(manifest: pd.DataFrame) -> np.ndarray:
-    """(N,) bool, True for val and test faces that have a copy in raw training."""
+    """(N,) bool, True for val and test faces that have a duplicate in raw training."""
     return ((manifest.split != "train") & (manifest.twin != "")).to_numpy()
 
 
 def cross_split(manifest: pd.DataFrame) -> np.ndarray:
-    """(3, 3) int, order of SPLITS: faces of the row's split that have a copy in the column's split."""
-    table = np.zeros((3, 3), int)
-    for column, split in enumerate(SPLITS):
-        members = manifest[manifest.split == split].groupby("group").size()
-        others = manifest.group.map(members).fillna(0).to_numpy() - (manifest.split == split).to_numpy()
-        for row, of in enumerate(SPLITS):
-            table[row, column] = ((manifest.split == of).to_numpy() & (others > 0)).sum()
+    """(3, 3) int, order of SPLITS: faces of the row's split that have a duplicate in the column's split."""
+    counts = pd.crosstab(manifest.group, manifest.split).reindex(columns=SPLITS, fill_value=0).to_numpy()
+    table = counts.T @ (counts > 0)  # (groups, 3) -> (3, 3)
+    np.fill_diagonal(table, (counts * (counts > 1)).sum(axis=0))  # in its own split a face needs a second one
     return table
 
 
 def exact_facts(manifest: pd.DataFrame) -> dict:
-    """What exact equality alone finds: distinct images, surplus copies, groups, conflicts, groups across splits."""
+    """What exact equality alone finds: distinct images, surplus duplicates, groups, conflicts, groups across splits."""
     same = manifest.groupby("sha256").agg(n=("name", "size"), labels=("label", "nunique"), splits=("split", "nunique"))
     groups = same[same.n > 1]
-    in_train = set(manifest.sha256[manifest.split == "train"])
-    inside = {s: int(manifest[manifest.split == s].duplicated("sha256").sum()) for s in SPLITS}
-    twins = {s: int(manifest.sha256[manifest.split == s].isin(in_train).sum()) for s in ("val", "test")}
+    of = {split: manifest.sha256[manifest.split == split] for split in SPLITS}
     return {
         "images": len(manifest),
         "distinct": len(same),
         "surplus": len(manifest) - len(same),
         "groups": len(groups),
-        "surplus_inside": inside,
+        "surplus_inside": {split: int(of[split].duplicated().sum()) for split in SPLITS},
         "groups_with_several_labels": int((groups.labels > 1).sum()),
         "groups_across_splits": int((groups.splits > 1).sum()),
-        "with_exact_twin_in_training": twins,
+        "with_exact_twin_in_training": {split: int(of[split].isin(of["train"]).sum()) for split in ("val", "test")},
     }
 
 
-def _not_blank(manifest: pd.DataFrame) -> pd.DataFrame:
-    return manifest[~manifest.group.isin(manifest.group[manifest.reason == "blank"])]
+def _labels(manifest: pd.DataFrame) -> np.ndarray:
+    """(groups, 7) int: how often each group of two and more faces carries each emotion; blank faces don't count."""
+    clear = manifest[~manifest.group.isin(manifest.group[manifest.reason == "blank"])]
+    counts = pd.crosstab(clear.group, clear.label).reindex(columns=EMOTIONS, fill_value=0).to_numpy()
+    return counts[counts.sum(axis=1) > 1]
 
 
 def conflict_matrix(manifest: pd.DataFrame) -> np.ndarray:
-    """(7, 7) int, symmetric: groups of copies that carry both the row's and the column's emotion.
+    """(7, 7) int, symmetric: groups of duplicates that carry both the row's and the column's emotion.
 
-    The diagonal counts the groups whose copies all carry that emotion. Blank faces show no emotion and don't count.
+    The diagonal counts the groups that carry that emotion alone. Blank faces show no emotion and don't count.
     """
-    manifest = _not_blank(manifest)
-    table = pd.crosstab(manifest.group, manifest.label).reindex(columns=EMOTIONS, fill_value=0).to_numpy()
-    carries = (table[table.sum(axis=1) > 1] > 0).astype(int)  # (groups, 7)
+    carries = (_labels(manifest) > 0).astype(int)  # (groups, 7)
     both = carries.T @ carries
     np.fill_diagonal(both, carries[carries.sum(axis=1) == 1].sum(axis=0))
     return both
 
 
 def disputed(manifest: pd.DataFrame) -> int:
-    """Pictures whose copies carry more than one emotion; blank ones don't count."""
-    manifest = _not_blank(manifest)
-    return int((manifest.groupby("group").label.nunique() > 1).sum())
+    """Groups of duplicates that carry more than one emotion; blank ones don't count."""
+    return int(((_labels(manifest) > 0).sum(axis=1) > 1).sum())
 
 
 def label_agreement(manifest: pd.DataFrame, *, seed: int = 0, resamples: int = 2000) -> dict:
-    """How often two copies of one picture carry the same label, and what that says about the best possible accuracy.
+    """How often two duplicates carry the same label, and what that says about the best possible accuracy.
 
     If a picture gets emotion k with probability p_k, two labels agree with probability a = Σ p_k², and whoever always
     says the likeliest emotion is right with probability max p, which lies between a and √a. Every picture counts
-    once, however many copies it has; blank ones don't. returns: pictures, agreement, ci95 (bootstrap over pictures),
-    ceiling: [a, √a], ceiling_ci95: from the lower end of a's interval to the root of its upper end.
+    once, however many duplicates it has; blank ones don't. returns: pictures, agreement, ci95 (bootstrap over
+    pictures), ceiling: [a, √a], ceiling_ci95: from the lower end of a's interval to the root of its upper end.
     """
-    counts = pd.crosstab(_not_blank(manifest).group, manifest.label).to_numpy()
-    n = counts.sum(axis=1)
-    counts, n = counts[n > 1], n[n > 1]
-    if not len(n):
+    counts = _labels(manifest)
+    if not len(counts):
         return {"pictures": 0}
+    n = counts.sum(axis=1)
     agree = (counts * (counts - 1)).sum(axis=1) / (n * (n - 1))
     draws = np.random.default_rng(seed).integers(0, len(agree), (resamples, len(agree)))
     mean, (low, high) = agree.mean(), np.quantile(agree[draws].mean(axis=1), [0.025, 0.975])
-    told = {"agreement": [mean], "ci95": [low, high], "ceiling": [mean, mean**0.5], "ceiling_ci95": [low, high**0.5]}
-    told = {name: [round(float(value), 4) for value in values] for name, values in told.items()}
-    return {"pictures": len(n), **told, "agreement": told["agreement"][0]}
+    intervals = {"ci95": [low, high], "ceiling": [mean, mean**0.5], "ceiling_ci95": [low, high**0.5]}
+    intervals = {name: [round(float(value), 4) for value in ends] for name, ends in intervals.items()}
+    return {"pictures": len(n), "agreement": round(float(mean), 4), **intervals}

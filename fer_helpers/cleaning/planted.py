@@ -1,4 +1,4 @@
-"""Copies made on purpose, so that the search for copies can be marked: of every kind, mild to strong."""
+"""Duplicates made on purpose, of every kind, mild to strong, so that the search for duplicates can be marked."""
 
 import io
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def _marked(image, percent, rng):
     return marked
 
 
-# kind: (how, strengths from mild to strong, how many of them a near copy must survive)
+# kind: (how, strengths from mild to strong, how many of them the search must survive)
 KINDS: dict[str, tuple[Callable, tuple, int]] = {
     "JPEG, quality": (_jpeg, (75, 40, 20, 10), 2),
     "moved both ways, pixels": (_shifted, (1, 2, 3, 4), 2),
@@ -65,59 +65,56 @@ KINDS: dict[str, tuple[Callable, tuple, int]] = {
 
 
 def change(image: np.ndarray, kind: str, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """(48, 48) uint8 -> (48, 48) uint8, a copy of this kind and strength; sides and corners are drawn."""
+    """(48, 48) uint8 -> (48, 48) uint8, a duplicate of this kind and strength; sides and corners are drawn."""
     return KINDS[kind][0](image, strength, rng)
 
 
 def plant(images: np.ndarray, tries: list, *, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`count` copies for each (kind, strength) in tries, each of an original of its own while there are enough.
+    """`count` duplicates for each (kind, strength) in tries, each of another original while there are enough.
 
-    images: (N, 48, 48) uint8. returns, one after the other kind: the copies (K, 48, 48) uint8, the row of each one's
+    images: (N, 48, 48) uint8. returns, one try after the other: the duplicates (K, 48, 48) uint8, the row of each one's
     original (K,), and which of the tries it is (K,).
     """
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-len(tries) * count // len(images)))])
-    original = order[: len(tries) * count]
-    which = np.repeat(np.arange(len(tries)), count)
+    original, which = order[: len(tries) * count], np.repeat(np.arange(len(tries)), count)
     planted = [change(images[row], *tries[k], rng) for k, row in zip(which, original, strict=True)]
     return np.stack(planted), original, which
 
 
 def meant() -> list[tuple[str, float]]:
-    """The kinds and strengths that a near copy must survive."""
+    """The kinds and strengths of near-duplicates that must be found."""
     return [(kind, much) for kind, (_, strengths, must) in KINDS.items() for much in strengths[:must]]
 
 
 def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int = 0, **rules) -> pd.DataFrame:
-    """Plant `count` copies of each kind and strength among the images, search, and tell what was found.
+    """Plant `count` duplicates of each kind and strength among the images, search, and count what was found.
 
-    images: (N, 48, 48) uint8, distinct and not flat. group: (N,) int, their groups of copies. rules: see near_pairs.
-    returns: a row a kind and strength: kind, strength, meant (must it be found?), planted, found, right and wrong
-    (confirmed pairs of these copies with pictures of their originals' groups, and with others), hash_found (within 10
-    bits of 64).
+    images: (N, 48, 48) uint8, distinct and not flat. group: (N,) int, their groups of duplicates. rules: see
+    near_pairs. returns: a row a kind and strength: kind, strength, meant (must it be found?), planted, found, right and
+    wrong (confirmed pairs with pictures of the original's group, and with others), hash_found (within 10 bits of 64).
     """
     tries = [(kind, much) for kind, (_, strengths, _) in KINDS.items() for much in strengths]
     planted, original, of = plant(images, tries, count=count, seed=seed)
     pairs, _ = duplicates.near_pairs(np.concatenate([images, planted]), **rules)
     pairs = pairs.loc[pairs["duplicate"] & (pairs.j >= len(images)), ["i", "j"]].to_numpy()
     owner = np.concatenate([group, group[original]])
-    kin, copy = owner[pairs[:, 0]] == owner[pairs[:, 1]], pairs[:, 1] - len(images)
-    right, wrong = (np.bincount(copy[which], minlength=len(planted)) for which in (kin, ~kin))
-    found = np.zeros(len(planted), dtype=bool)
-    found[copy[pairs[:, 0] == original[copy]]] = True
+    kin, row = owner[pairs[:, 0]] == owner[pairs[:, 1]], pairs[:, 1] - len(images)
     far = np.bitwise_count(duplicates.phash_bits(images[original]) ^ duplicates.phash_bits(planted))
+    counted = {  # of each planted duplicate
+        "found": np.isin(np.arange(len(planted)), row[pairs[:, 0] == original[row]]),
+        "right": np.bincount(row[kin], minlength=len(planted)),
+        "wrong": np.bincount(row[~kin], minlength=len(planted)),
+        "hash_found": far <= 10,
+    }
     table = pd.DataFrame(tries, columns=["kind", "strength"])
-    table["meant"] = [each in meant() for each in tries]
-    table["planted"] = count
-    for name, values in {"found": found, "right": right, "wrong": wrong, "hash_found": far <= 10}.items():
-        table[name] = np.bincount(of, values, minlength=len(tries)).astype(int)
-    return table
+    table["meant"], table["planted"] = [each in meant() for each in tries], count
+    return table.assign(**{name: np.bincount(of, each).astype(int) for name, each in counted.items()})
 
 
 def synthetic_recall(manifest: pd.DataFrame, planted: list) -> pd.DataFrame:
     """For synthetic faces, whose truth is known: kind, planted, found (both in one group, or called blank)."""
-    table = pd.DataFrame(planted, columns=["name", "twin", "kind"])
-    rows = manifest.set_index("name")
+    table, rows = pd.DataFrame(planted, columns=["name", "twin", "kind"]), manifest.set_index("name")
     together = rows.group.reindex(table.name).to_numpy() == rows.group.reindex(table.twin).to_numpy()
     blank = (rows.reason.reindex(table.name) == "blank").to_numpy()
     table["found"] = np.where(table.kind == "blank", blank, together)
