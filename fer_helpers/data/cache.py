@@ -47,30 +47,21 @@ def through(path: Path, layout: str, read: Callable) -> tuple[Faces, list[str]]:
     file, notes = paths.ROOT / ".cache" / f"faces-{fingerprint(path, layout)}.npz", []
     if file.exists():
         try:
-            people = _stored(file)
+            with np.load(file) as kept:
+                images, labels = torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"])
+                people = Faces(images, labels, kept["split"], kept["names"], json.loads(str(kept["source"])))
             with suppress(OSError):
                 os.utime(file)  # the caches that were used last are kept
             return people, notes
         except Exception as error:  # whatever a damaged file makes its readers raise
             notes.append(f"The cache {file.name} is damaged and is made again ({type(error).__name__}).")
     people = with_keys(read(path, layout))
+    arrays = {name: np.asarray(getattr(people, name)) for name in ("images", "labels", "split", "names")}
     try:
-        _store(people, file)
+        with paths.whole(file) as temporary:
+            np.savez(temporary, **arrays, source=json.dumps(people.source))
+        for old in sorted(file.parent.glob("faces-*.npz"), key=lambda path: path.stat().st_mtime_ns)[:-KEPT]:
+            old.unlink(missing_ok=True)
     except OSError as error:
         notes.append(f"The faces couldn't be kept in {file.parent.name} for the next time: {error.strerror or error}.")
     return people, notes
-
-
-def _stored(file):
-    with np.load(file) as kept:
-        images, labels = torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"])
-        return Faces(images, labels, kept["split"], kept["names"], json.loads(str(kept["source"])))
-
-
-def _store(people, file):
-    with paths.whole(file) as temporary:
-        arrays = {"images": people.images.numpy(), "labels": people.labels.numpy()}
-        np.savez(temporary, **arrays, split=people.split, names=people.names, source=json.dumps(people.source))
-    caches = sorted(file.parent.glob("faces-*.npz"), key=lambda path: path.stat().st_mtime_ns)
-    for old in caches[:-KEPT]:
-        old.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from fer_helpers import images
 from fer_helpers.faces import SIDE
 
-BLOCK = 512  # images that a thread decodes at a time; handing them over one by one costs more than decoding
+BLOCK = 512  # images that a thread reads at a time; handing them over one by one costs more than decoding
 
 
 def decode(entries, fetch, problems):
@@ -19,11 +19,11 @@ def decode(entries, fetch, problems):
 
     entries: things with a `name`. fetch: entry -> its bytes. problems: kind -> names, added to.
     """
-    blocks = ([_fetched(fetch, entry) for entry in entries[at : at + BLOCK]] for at in range(0, len(entries), BLOCK))
+    blocks = (entries[at : at + BLOCK] for at in range(0, len(entries), BLOCK))
     faces, good = np.zeros((len(entries), SIDE, SIDE), np.uint8), np.zeros(len(entries), bool)
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # half of what one photograph may have
-        decoded = pool.map(lambda block: [_decoded(content) for content in block], blocks)
+        decoded = pool.map(lambda block: [_decoded(fetch, entry) for entry in block], blocks)
         for row, (face, note) in enumerate(chain.from_iterable(decoded)):
             if face is not None:
                 faces[row], good[row] = face, True
@@ -33,18 +33,12 @@ def decode(entries, fetch, problems):
     return faces, good
 
 
-def _fetched(fetch, entry):
-    """The file's bytes, or in words why they can't be had."""
-    try:
-        return fetch(entry)
-    except Exception as error:
-        return images.reason(error)
-
-
-def _decoded(content):
+def _decoded(fetch, entry):
     """The face, (48, 48) uint8, and what was unusual about its file; or None and why it can't be decoded."""
-    if isinstance(content, str):
-        return None, content
+    try:
+        content = fetch(entry)
+    except Exception as error:  # whatever a disk or a damaged zip makes its readers raise
+        return None, images.reason(error)
     try:
         picture = images.read(content)
     except ValueError as error:

@@ -18,10 +18,10 @@ import torch
 
 from fer_helpers.cleaning import duplicates
 from fer_helpers.data import csv_files, decoding
+from fer_helpers.data.vocabulary import EMOTION_FOLDERS, SPLIT_FOLDERS, split_in_name
 from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 
 EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>/, or fer2013.csv"
-FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
 DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
@@ -38,19 +38,13 @@ class Entry(NamedTuple):
     changed: int = 0
 
 
-class Problems(defaultdict):
-    """Kind of problem -> names of the files or rows that have it."""
-
-    def __init__(self):
-        super().__init__(list)
-
-    def sentences(self) -> list[str]:
-        """One for each kind: what, how many, and the first names."""
-        sentences = []
-        for kind, names in self.items():
-            more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-            sentences.append(f"{kind} ({len(names):,}): {', '.join(names[:LISTED])}{more}." if names else f"{kind}.")
-        return sentences
+def _sentences(problems: dict) -> list[str]:
+    """What the problem is, how many files or rows have it, and the first of them: one sentence a kind."""
+    sentences = []
+    for kind, names in problems.items():
+        more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+        sentences.append(f"{kind} ({len(names):,}): {', '.join(names[:LISTED])}{more}." if names else f"{kind}.")
+    return sentences
 
 
 def ignored(name: str) -> bool:
@@ -64,11 +58,6 @@ def rank(name: str) -> tuple:
     return (PREFERRED.index(file) if file in PREFERRED else len(PREFERRED)), name
 
 
-def split_in_name(name: str) -> str:
-    """The split that a file's own name states, as Training_3908.jpg does; "" if none."""
-    return csv_files.USAGES.get(name.rsplit("/", 1)[-1].split("_")[0].lower(), "")
-
-
 def read(path: Path, layout: str) -> Faces:
     """The faces at `path`; sorted by name, those of a CSV in the order of its rows.
 
@@ -76,7 +65,7 @@ def read(path: Path, layout: str) -> Faces:
     source: `layout`, `official_split` and `problems`, a sentence for each kind of problem.
     Raises ValueError if a file is broken as a whole, or too little is left to train and test with.
     """
-    problems = Problems()
+    problems = defaultdict(list)  # kind -> names of the files or rows that have it
     if layout == "folder":
         people = _read_images(folder_entries(path), lambda entry: Path(entry.place).read_bytes(), problems)
     elif layout == "zip":
@@ -88,34 +77,29 @@ def read(path: Path, layout: str) -> Faces:
     if "val" not in people.split:
         people = _cut_validation(people, path.name, problems)
         _refuse(people, path, problems)
-    return replace(people, source={**people.source, "problems": problems.sentences()})
+    return replace(people, source={**people.source, "problems": _sentences(problems)})
 
 
 def _refuse(people, path, problems):
     """Raise ValueError if there is no training or test face, or one emotion alone in training."""
     emotions = np.count_nonzero(people.part("train").counts())
     lacks = "no usable training faces" if not emotions else "training faces of one emotion only" if emotions < 2 else ""
-    lacks = lacks or ("" if "test" in people.split else "no usable test faces")
-    if lacks:
-        noticed = " ".join(["", "What was noticed:", *problems.sentences()]) if problems else ""
+    if lacks := lacks or ("" if "test" in people.split else "no usable test faces"):
+        noticed = " ".join(["", "What was noticed:", *_sentences(problems)]) if problems else ""
         raise ValueError(f"{path.name} has {lacks}. {EXPECTED}; what was read is {path}.{noticed}")
 
 
-def folder_entries(path: Path) -> Iterator[Entry]:
-    """What lies in the split folders at `path` and in their emotion folders."""
-    for split in os.scandir(path):
-        if split.is_dir() and split.name.lower() in FOLDERS:
-            for item in os.scandir(split.path):
-                yield _entry(item, split.name)
-                if item.is_dir():
-                    yield from (_entry(file, f"{split.name}/{item.name}") for file in os.scandir(item.path))
-
-
-def _entry(item, folder):
-    if item.is_dir():
-        return Entry(f"{folder}/{item.name}/", 0, item.path)
-    status = item.stat(follow_symlinks=item.is_file())  # a link to nowhere has no status but its own
-    return Entry(f"{folder}/{item.name}", status.st_size, item.path, status.st_mtime_ns)
+def folder_entries(path: str | Path, above: str = "") -> Iterator[Entry]:
+    """The split folders at `path`, and what lies in them and in their emotion folders. above: names begin with it."""
+    for item in os.scandir(path):
+        name = f"{above}{item.name}"
+        if item.is_dir() and (above or name.lower() in SPLIT_FOLDERS):
+            yield Entry(f"{name}/", 0, item.path)
+            if name.count("/") < 2:
+                yield from folder_entries(item.path, f"{name}/")
+        elif above:
+            status = item.stat(follow_symlinks=item.is_file())  # a link to nowhere has no status but its own
+            yield Entry(name, status.st_size, item.path, status.st_mtime_ns)
 
 
 def _read_zip(path, problems):
@@ -123,13 +107,16 @@ def _read_zip(path, problems):
         with zipfile.ZipFile(path) as archive:
             if (size := sum(info.file_size for info in archive.infolist())) > LARGEST_ZIP:
                 raise ValueError(
-                    f"{path} would unpack to {size / 1e9:,.0f} GB, FER-2013 to less than 1: this is another file."
+                    f"{path} would unpack to {size / 1e9:,.0f} GB, FER-2013 to less than 1: not this file."
                 )
             entries = [Entry(info.filename.replace("\\", "/"), info.file_size, info) for info in archive.infolist()]
             if inside := _below_prefix(entries):
                 return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")
-            shown = [entry for entry in entries if not any(map(ignored, entry.name.split("/")))]
-            tables = [entry for entry in shown if entry.name.lower().endswith(".csv")]
+            tables = [
+                entry
+                for entry in entries
+                if entry.name.lower().endswith(".csv") and not any(map(ignored, entry.name.split("/")))
+            ]
             if not tables:
                 raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
             table = min(tables, key=lambda entry: rank(entry.name))
@@ -142,9 +129,8 @@ def _read_zip(path, problems):
 def _below_prefix(entries):
     """The entries from the split folders on, whatever folders lie around these; [] if there are no split folders."""
     prefixes = set()
-    for entry in entries:
-        folders = entry.name.split("/")[:-1]
-        depths = [depth for depth, folder in enumerate(folders[: DEPTH + 1]) if folder.lower() in FOLDERS]
+    for *folders, _ in {tuple(entry.name.split("/")) for entry in entries}:
+        depths = [depth for depth, folder in enumerate(folders[: DEPTH + 1]) if folder.lower() in SPLIT_FOLDERS]
         if depths and not any(map(ignored, folders)):
             prefixes.add("".join(f"{folder}/" for folder in folders[: depths[0]]))
     if not prefixes:
@@ -152,24 +138,25 @@ def _below_prefix(entries):
     prefix = min(prefixes, key=lambda text: (text.count("/"), text))
     below = [entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries if entry.name.startswith(prefix)]
     outside = [entry for entry in entries if not entry.name.startswith(prefix) and ".." in entry.name.split("/")]
-    return outside + [entry for entry in below if entry.name.split("/")[0].lower() in FOLDERS or ".." in entry.name]
+    return outside + [
+        entry for entry in below if entry.name.split("/")[0].lower() in SPLIT_FOLDERS or ".." in entry.name
+    ]
 
 
 def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
     chosen, labels = _choose(entries, problems)
     images, good = decoding.decode(chosen, fetch, problems)
     names = np.array([entry.name for entry in chosen], dtype=str)[good]
-    folder = np.array([FOLDERS[name.split("/")[0].lower()] for name in names], dtype="<U5")
+    folder = np.array([SPLIT_FOLDERS[name.split("/")[0].lower()] for name in names], dtype="<U5")
     split, official = _official(names, folder, problems)
     layout = wrap + ("train/val/test folders" if "val" in folder else "train/test folders")
     labels = torch.tensor(labels, dtype=torch.int64)[torch.from_numpy(good)]
-    source = {"layout": layout, "official_split": official}
-    return Faces(torch.from_numpy(images[good]), labels, split, names, source)
+    return Faces(torch.from_numpy(images[good]), labels, split, names, {"layout": layout, "official_split": official})
 
 
 def _choose(entries, problems):
-    """The files in emotion folders, sorted by name, and their labels."""
-    chosen, labels, unknown, files_in = [], [], set(), Counter()
+    """The files in emotion folders, sorted by name, and their labels; all else is named in `problems`."""
+    chosen, labels, unknown, files_in = [], [], {}, Counter()
     for entry in sorted(entries, key=lambda entry: entry.name):
         *folders, file = entry.name.split("/")
         emotion = folders[1].lower() if len(folders) > 1 else ""
@@ -178,31 +165,27 @@ def _choose(entries, problems):
             problems["Files left out for their path or size"].append(f"{entry.name} ({reason})")
         elif any(map(ignored, filter(None, (*folders, file)))) or (len(folders) == 1 and not file):
             continue
-        elif emotion and emotion not in EMOTIONS:
-            close = "".join(f" (did you mean {match}?)" for match in get_close_matches(emotion, EMOTIONS, 1))
-            unknown.add(f"{folders[0]}/{folders[1]}{close}")
+        elif emotion and emotion not in EMOTION_FOLDERS:
+            unknown[f"{folders[0]}/{folders[1]}"] = get_close_matches(emotion, EMOTION_FOLDERS, 1)
         elif len(folders) != 2:
             problems["Files outside the emotion folders, not read"].append(entry.name)
         else:
-            files_in[folders[0], emotion] += bool(file)
+            label = EMOTION_FOLDERS[emotion]
+            files_in[folders[0], label] += bool(file)
             if file and chosen and chosen[-1].name == entry.name:
                 problems["Files of the same name, of which the first is read"].append(entry.name)
             elif file:
                 chosen.append(entry)
-                labels.append(EMOTIONS.index(emotion))
-    _report_folders(sorted(unknown), files_in, problems)
-    return chosen, labels
-
-
-def _report_folders(unknown, files_in, problems):
-    """Name the folders that aren't an emotion, and the emotions that have no folder or an empty one."""
-    if unknown:
-        problems["Folders that aren't an emotion, not read"] = unknown
+                labels.append(label)
+    for folder, close in unknown.items():
+        hint = "".join(f" (did you mean {name}?)" for name in close)
+        problems["Folders that aren't an emotion, not read"].append(folder + hint)
     for split in sorted({split for split, _ in files_in}):
-        for emotion in EMOTIONS:
-            if not files_in[split, emotion]:
-                state = "empty" if (split, emotion) in files_in else "missing"
+        for label, emotion in enumerate(EMOTIONS):
+            if not files_in[split, label]:
+                state = "empty" if (split, label) in files_in else "missing"
                 problems[f"Emotion folders that are {state}"].append(f"{split}/{emotion}")
+    return chosen, labels
 
 
 def _official(names, folder, problems):
@@ -230,8 +213,7 @@ def _cut_validation(people, name, problems):
     groups, _ = duplicates.find_duplicates(images, flat=duplicates.is_flat(images), sha256=pixel_sha256(images))
     if len(set(groups)) < 5 or np.bincount(labels).max() < 5:
         raise ValueError(f"{name} has too few different training faces to cut a fifth for validation: add some.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of emotions with fewer than five faces
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of emotions with fewer than five faces
         _, chosen = next(StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, groups))
     split = people.split.copy()
     split[train[chosen]] = "val"

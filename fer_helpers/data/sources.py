@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_helpers import paths
-from fer_helpers.data import cache, kaggle, layouts, synthetic
+from fer_helpers.data import cache, kaggle, layouts, synthetic, vocabulary
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
 SHOWN_LINES, SHOWN_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
@@ -48,13 +48,6 @@ class Location:
         return str(self.path.resolve()) if self.path else "synthetic"
 
 
-def _from_kaggle():
-    folder = kaggle.fetch()
-    if there := look(folder):
-        return Location(*there, f"from Kaggle, {kaggle.HANDLE}")
-    raise ConnectionError(f"What came from Kaggle holds no data set: {folder}. Give a path instead: DATA=archive.zip")
-
-
 def find(data: str | Path = "auto") -> Location:
     """Which data `data` (a path, kaggle, synthetic or auto) means here, and why.
 
@@ -80,16 +73,22 @@ def find(data: str | Path = "auto") -> Location:
         return Location(None, "synthetic", f"the workbook's data folder holds no data set. {error}")
 
 
+def _from_kaggle():
+    folder = kaggle.fetch()
+    if there := look(folder):
+        return Location(*there, f"from Kaggle, {kaggle.HANDLE}")
+    raise ConnectionError(f"What came from Kaggle holds no data set: {folder}. Give a path instead: DATA=archive.zip")
+
+
 def _given(asked, name):
     """What lies at a path that somebody typed; relative ones count from the current folder, then from the workbook."""
     places = dict.fromkeys(base / Path(asked).expanduser() for base in (Path.cwd(), paths.ROOT))
     path = next((place for place in places if place.exists()), None)
     if path is None:
-        close = "".join(
-            f"Did you mean {word}? " for word in get_close_matches(asked, ("auto", "kaggle", "synthetic"), 1)
-        )
+        close = get_close_matches(asked, ("auto", "kaggle", "synthetic"), 1)
         raise FileNotFoundError(
-            f"{name}={asked}: there is no {' and no '.join(map(str, places))}. {close}"
+            f"{name}={asked}: there is no {' and no '.join(map(str, places))}. "
+            f"{''.join(f'Did you mean {word}? ' for word in close)}"
             f"Give the path of archive.zip, of fer2013.csv or of a folder with train and test, or data=synthetic."
         )
     if there := look(path):
@@ -105,19 +104,15 @@ def look(path: Path) -> tuple[Path, str] | None:
     if path.is_file():
         layout = path.suffix.lower().removeprefix(".")
         return (path, layout) if layout in ("zip", "csv") else None
-    level = [path]
-    for _ in range(layouts.DEPTH + 1):
-        below = []
-        for folder in level:
-            inside = sorted(item for item in folder.iterdir() if not layouts.ignored(item.name))
-            folders = [item for item in inside if item.is_dir()]
-            if any(item.name.lower() in layouts.FOLDERS for item in folders):
-                return folder, "folder"
-            files = sorted((item for item in inside if _promising(item)), key=lambda item: layouts.rank(item.name))
-            if files:
-                return look(files[0])
-            below += folders
-        level = below
+    queue = [(path, 0)]
+    for folder, depth in queue:  # it grows meanwhile: folders that lie deeper come later
+        inside = [item for item in folder.iterdir() if not layouts.ignored(item.name)]
+        folders = sorted(item for item in inside if item.is_dir())
+        if any(item.name.lower() in vocabulary.SPLIT_FOLDERS for item in folders):
+            return folder, "folder"
+        if files := [item for item in inside if _promising(item)]:
+            return look(min(files, key=lambda item: layouts.rank(item.name)))
+        queue += [(item, depth + 1) for item in folders if depth < layouts.DEPTH]
     return None
 
 
@@ -130,24 +125,23 @@ def _promising(item):
 
 
 def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = print) -> Faces:
-    """The faces that `data` means (see find), from the cache if they were read before.
+    """The faces that `data` means, from the cache if they were read before. Raises what find and layouts.read raise.
 
-    budget: at smoke the synthetic set is smaller; data that was given is always read whole.
-    source: `name`, `title` for figures, `kind` (fer2013, folder or synthetic), `layout`, `why`, `key` and `pixels` (see
-    keys.of), `counts` (a list of 7 for each split), `official_split`, and `problems`: sentences about what was left out
-    or looks odd. Says in one line what was taken and why, then what is wrong with it. Raises what find and layouts.read
-    raise.
+    budget: at smoke the synthetic set is smaller; data that was given is always read whole. log: gets a line on what
+    was taken and why, then one for each problem. source: `name`, `title` for figures, `kind` (fer2013, folder or
+    synthetic), `layout`, `why`, `key` and `pixels` (see keys.of), `counts` (a list of 7 for each split),
+    `official_split`, and `problems`: sentences about what was left out or looks odd.
     """
     location, notes = find(data), []
     if location.path is None:
         # The same faces whatever the training's seed: seeds are compared on the same data
         people = cache.with_keys(synthetic.draw(700 if budget == "smoke" else 4000, seed=0))
-        known = {"kind": "synthetic", "layout": "synthetic", "official_split": True, "problems": []}
+        known = {"layout": "synthetic", "official_split": True, "problems": []}
     else:
         people, notes = cache.through(location.path, location.layout, layouts.read)
         known = _compared(people)
+    title = "FER-2013" if known.get("kind") == "fer2013" else location.name
     counts = {split: people.part(split).counts().tolist() for split in SPLITS}
-    title = "FER-2013" if known["kind"] == "fer2013" else location.name
     known |= {"name": location.name, "title": title, "why": location.why, "counts": counts}
     log(f"{location.why}: " + ", ".join(f"{sum(counts[split]):,} {split}" for split in SPLITS) + " faces")
     if people.is_synthetic:
@@ -162,15 +156,13 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
 
 def _compared(people):
     """`kind` and `problems` after a comparison with FER-2013's published counts."""
-    source = people.source
-    near, differences = source["official_split"], []
+    near, differences, problems = people.source["official_split"], [], list(people.source["problems"])
     for split, published in FER2013.items():
         counts = people.part(split).counts()
         near &= bool((np.abs(counts - published) <= 0.02 * np.array(published)).all())
-        each = [f"{EMOTIONS[at]} {n:,} for {published[at]:,}" for at, n in enumerate(counts) if n != published[at]]
-        if each:
+        if each := [f"{EMOTIONS[k]} {n:,} for {published[k]:,}" for k, n in enumerate(counts) if n != published[k]]:
             differences.append(f"{split} has {counts.sum():,} faces for {sum(published):,} ({', '.join(each)})")
-    problems = list(source["problems"])
-    if differences and (source["layout"].endswith(".csv") or any(map(layouts.split_in_name, people.names))):
+    like_fer2013 = people.source["layout"].endswith(".csv") or any(map(vocabulary.split_in_name, people.names))
+    if differences and like_fer2013:
         problems.append(f"The counts aren't those of FER-2013: {'; '.join(differences)}.")
-    return {**source, "kind": "fer2013" if near else "folder", "problems": problems}
+    return {"kind": "fer2013" if near else "folder", "problems": problems}

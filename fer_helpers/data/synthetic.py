@@ -4,12 +4,10 @@ Lengths are in half heights of a face (about 24 pixels), x to the right, y down,
 from 0 black to 255 white. In a chunk of C faces what a pixel has is (C, 48, 48), what a face has once is (C, 1, 1).
 """
 
-import io
-
 import numpy as np
 import torch
-from PIL import Image
 
+from fer_helpers.cleaning import planted
 from fer_helpers.faces import EMOTIONS, SIDE, SPLITS, Faces
 
 TRAINING = (3995, 436, 4097, 7215, 4965, 4830, 3171)  # FER-2013's Training images, order of EMOTIONS
@@ -198,9 +196,7 @@ def _deal(rng, count):
 def _duplicate(rng, image, kind):
     """The image (48, 48) uint8 as a duplicate of this kind shows it."""
     if kind == "jpeg":
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=int(rng.integers(40, 81)))
-        return np.asarray(Image.open(file))
+        return planted.change(image, "JPEG, quality", int(rng.integers(40, 81)), rng)
     if kind == "brightness":
         moved = 128 + (image - 128.0) * rng.uniform(0.75, 1.15) + rng.choice([-1, 1]) * rng.uniform(8, 20)
         return np.clip(moved, 0, 255).astype(np.uint8)
@@ -216,7 +212,7 @@ def _plant(rng, images, labels, split, names):
 
     An image is the original of one plant or the place of one plant, never both and never twice; labels stay.
     """
-    train, free, planted = split == "train", np.ones(len(labels), bool), []
+    train, free, truth = split == "train", np.ones(len(labels), bool), []
     for kind, (share, splits) in PLANTS.items():
         for turn in range(max(2 if len(labels) >= 700 else 1, round(share * len(labels)))):
             spare = np.bincount(labels[free & train], minlength=len(EMOTIONS)) > 1  # an original and its duplicate
@@ -227,8 +223,8 @@ def _plant(rng, images, labels, split, names):
             free[place] = False
             # 37 has no divisor in common with 256: the blanks' greys differ
             images[place] = 37 * turn % 256 if kind == "blank" else _duplicate(rng, images[original], kind)
-            planted.append({"name": names[place], "twin": "" if kind == "blank" else names[original], "kind": kind})
-    return planted
+            truth.append({"name": names[place], "twin": "" if kind == "blank" else names[original], "kind": kind})
+    return truth
 
 
 def draw(count: int = 4000, seed: int = 0) -> Faces:
