@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +41,8 @@ def with_keys(people: Faces) -> Faces:
     return replace(people, source={**people.source, **both})
 
 
-def through(path: Path, layout: str, read: Callable) -> tuple[Faces, list[str]]:
-    """The faces at `path` with their keys, from the cache or by `read(path, layout)`, and sentences about the cache."""
+def read(path: Path, layout: str) -> tuple[Faces, list[str]]:
+    """What layouts.read gives, with keys and from the cache if it is there; and sentences about the cache."""
     file, notes = paths.ROOT / ".cache" / f"faces-{fingerprint(path, layout)}.npz", []
     if file.exists():
         try:
@@ -55,7 +54,7 @@ def through(path: Path, layout: str, read: Callable) -> tuple[Faces, list[str]]:
             return people, notes
         except Exception as error:  # whatever a damaged file makes its readers raise
             notes.append(f"The cache {file.name} is damaged and is made again ({type(error).__name__}).")
-    people = with_keys(read(path, layout))
+    people = with_keys(layouts.read(path, layout))
     arrays = {name: np.asarray(getattr(people, name)) for name in ("images", "labels", "split", "names")}
     try:
         with paths.whole(file) as temporary:

@@ -14,10 +14,10 @@ COLUMNS = ("emotion", "pixels", "Usage")
 
 
 def read(stream, name, problems, wrap="") -> Faces:
-    """The faces in the rows of a CSV, named row_00017; unusable rows go into `problems`.
+    """The faces in the rows of a CSV, named row_00017; unusable rows go into `problems` (kind -> rows).
 
-    stream: binary. name: for messages. problems: kind -> list of rows. wrap: put before the layout's name.
-    Raises ValueError if a column is missing or the file isn't CSV.
+    stream: binary. name: for messages. wrap: put before the layout's name. Raises ValueError if a column is missing or
+    the file isn't CSV.
     """
     rows, faces = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")), []
     try:

@@ -31,21 +31,16 @@ except Exception as error:
 
 
 def fetch() -> Path:
-    """The folder of FER-2013 from kagglehub, out of its cache or the network; never asks for a password.
+    """The folder of FER-2013, out of kagglehub's cache or the network; never asks for a password.
 
     Raises ConnectionError, within ANSWER_SECONDS where Kaggle doesn't answer.
     """
-    code = DOWNLOAD.format(seconds=ANSWER_SECONDS, handle=HANDLE)
+    call = [sys.executable, "-X", "utf8", "-c", DOWNLOAD.format(seconds=ANSWER_SECONDS, handle=HANDLE)]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}  # its bar of progress goes to the terminal
+    quiet = {**os.environ, "KAGGLEHUB_VERBOSITY": "error"}
     try:
-        done = subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,  # its bar of progress goes to the terminal
-            env={**os.environ, "KAGGLEHUB_VERBOSITY": "error"},
-            timeout=DOWNLOAD_SECONDS,
-        )
-        said = done.stdout.decode(errors="replace").strip().split("\n")[-1]
-        kind, _, rest = said.partition(" ")
+        done = subprocess.run(call, **streams, env=quiet, timeout=DOWNLOAD_SECONDS)
+        kind, _, rest = done.stdout.decode(errors="replace").strip().split("\n")[-1].partition(" ")
         if kind == "path" and Path(rest).is_dir():
             return Path(rest)
         reason = _reason(kind, rest, done.returncode)

@@ -6,11 +6,10 @@ from fer_helpers import identity
 
 
 def of(pixels: Iterable[str], labels: Iterable[int], splits: Iterable[str], names: Iterable[str]) -> dict[str, str]:
-    """`key`, of everything and in this order, and `pixels`, of pixels and labels alone and in any order.
+    """`key`, of everything in this order, and `pixels`, of pixels and labels in any order, from text alone.
 
     pixels: (N,) SHA-256 of each face, see faces.pixel_sha256. labels, splits, names: (N,), as Faces has them.
-    FER-2013 as a CSV has other names than as a folder, so its `key` is another one, but its `pixels` are equal.
-    Both are computed by the standard library from text alone.
+    A CSV has other names than a folder: of FER-2013 as either, `pixels` are equal and `key` isn't.
     """
     faces = [f"{digest} {label}" for digest, label in zip(pixels, labels, strict=True)]
     rows = [*zip(names, splits, faces, strict=True)]

@@ -112,11 +112,8 @@ def _read_zip(path, problems):
             entries = [Entry(info.filename.replace("\\", "/"), info.file_size, info) for info in archive.infolist()]
             if inside := _below_prefix(entries):
                 return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")
-            tables = [
-                entry
-                for entry in entries
-                if entry.name.lower().endswith(".csv") and not any(map(ignored, entry.name.split("/")))
-            ]
+            shown = [entry for entry in entries if not any(map(ignored, entry.name.split("/")))]
+            tables = [entry for entry in shown if entry.name.lower().endswith(".csv")]
             if not tables:
                 raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
             table = min(tables, key=lambda entry: rank(entry.name))
@@ -138,9 +135,7 @@ def _below_prefix(entries):
     prefix = min(prefixes, key=lambda text: (text.count("/"), text))
     below = [entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries if entry.name.startswith(prefix)]
     outside = [entry for entry in entries if not entry.name.startswith(prefix) and ".." in entry.name.split("/")]
-    return outside + [
-        entry for entry in below if entry.name.split("/")[0].lower() in SPLIT_FOLDERS or ".." in entry.name
-    ]
+    return outside + [each for each in below if each.name.split("/")[0].lower() in SPLIT_FOLDERS or ".." in each.name]
 
 
 def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:

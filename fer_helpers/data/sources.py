@@ -52,8 +52,7 @@ def find(data: str | Path = "auto") -> Location:
     """Which data `data` (a path, kaggle, synthetic or auto) means here, and why.
 
     auto: what FER_DATA says, or else the workbook's data folder, Kaggle, synthetic faces, in this order.
-    Raises FileNotFoundError for a missing path, ValueError for one without data, ConnectionError where kaggle was
-    asked for and doesn't give.
+    Raises FileNotFoundError (no such path), ValueError (no data there) or ConnectionError (Kaggle doesn't give).
     """
     asked, name = str(data).strip() or "auto", "data"
     if asked.lower() == "auto" and (wish := os.environ.get("FER_DATA", "").strip()):
@@ -138,7 +137,7 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
         people = cache.with_keys(synthetic.draw(700 if budget == "smoke" else 4000, seed=0))
         known = {"layout": "synthetic", "official_split": True, "problems": []}
     else:
-        people, notes = cache.through(location.path, location.layout, layouts.read)
+        people, notes = cache.read(location.path, location.layout)
         known = _compared(people)
     title = "FER-2013" if known.get("kind") == "fer2013" else location.name
     counts = {split: people.part(split).counts().tolist() for split in SPLITS}
