@@ -1,6 +1,7 @@
 """Random changes of training faces: every face of a batch is changed by itself, on the device."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -29,24 +30,23 @@ class Augment:
         """faces: (N, C, H, W) float, normalised. labels: (N,), not looked at here. returns: same shape, new tensor."""
         if not any(vars(self).values()):
             return faces
+        uniform = partial(torch.rand, (len(faces), 1, 1, 1), generator=generator, device=faces.device)
         moved = self._move(faces, generator)
-        change = lambda most: 2 * most * _uniform(faces, generator) - most  # noqa: E731  (N, 1, 1, 1)
-        moved = moved * (1 + change(self.contrast)) + change(self.brightness)
+        contrast, brightness = (2 * most * uniform() - most for most in (self.contrast, self.brightness))
+        moved = moved * (1 + contrast) + brightness
         if self.noise:
             grain = torch.randn(faces.shape, generator=generator, device=faces.device)
-            moved = moved + self.noise * _uniform(faces, generator) * grain
+            moved = moved + self.noise * uniform() * grain
         return self._erase(moved, generator) if self.erase else moved
 
     def _move(self, faces, generator):
         """Rotate, scale, shift and mirror each face by its own amount; what comes in at the border repeats the edge."""
-        draw = 2 * torch.rand(5, len(faces), generator=generator, device=faces.device) - 1  # in [-1, 1)
-        angle = torch.deg2rad(self.degrees * draw[0])
-        zoom = 1 + self.scale * draw[1]
-        mirror = torch.where((draw[2] + 1) / 2 < self.flip, -1.0, 1.0)
+        turn, size, coin, x, y = 2 * torch.rand(5, len(faces), generator=generator, device=faces.device) - 1  # [-1, 1)
+        angle, zoom = torch.deg2rad(self.degrees * turn), 1 + self.scale * size
+        mirror = torch.where((coin + 1) / 2 < self.flip, -1.0, 1.0)
         cos, sin = zoom * torch.cos(angle), zoom * torch.sin(angle)
-        across = torch.stack([mirror * cos, -sin, 2 * self.shift * draw[3]], dim=1)
-        down = torch.stack([mirror * sin, cos, 2 * self.shift * draw[4]], dim=1)
-        theta = torch.stack([across, down], dim=1)  # (N, 2, 3)
+        rows = [mirror * cos, -sin, 2 * self.shift * x], [mirror * sin, cos, 2 * self.shift * y]
+        theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (N, 2, 3)
         grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
         return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
 
@@ -72,7 +72,3 @@ class ByEmotion:
         """faces: (N, C, H, W) float, normalised. labels: (N,). returns: same shape, new tensor."""
         mine = (labels == self.emotion).view(-1, 1, 1, 1)  # both are computed: to pick rows would wait for the device
         return torch.where(mine, self.own(faces, generator), self.others(faces, generator))
-
-
-def _uniform(faces, generator):
-    return torch.rand(len(faces), 1, 1, 1, generator=generator, device=faces.device)

@@ -10,10 +10,7 @@ from fer_helpers import paths
 
 
 class Keeper:
-    """Reads, restores and writes one training's checkpoint; without a path it does nothing.
-
-    key: which training it is. A checkpoint of another one isn't gone on with.
-    """
+    """Reads, restores and writes the checkpoint of the training `key`, no other; without a path it does nothing."""
 
     def __init__(self, path, key: str, log=print):
         self.path, self.key, self.saved = path and Path(path), key, {}
@@ -21,14 +18,14 @@ class Keeper:
             return
         try:
             saved = torch.load(self.path, weights_only=True, map_location="cpu")  # executes nothing from the file
+            problem = "" if saved.get("key") == key else "belongs to other settings or faces"
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            log(f"{self.path.name} can't be read ({type(error).__name__}): this training starts from the beginning")
-            return
-        if saved.get("key") == key:
+            problem = f"can't be read ({type(error).__name__})"
+        if problem:
+            log(f"{self.path.name} {problem}: this training starts from the beginning")
+        else:
             self.saved = saved
             log(f"going on after epoch {len(saved['history'])} of an earlier run ({self.path.name})")
-        else:
-            log(f"{self.path.name} belongs to other settings or faces: this training starts from the beginning")
 
     def restore(self, parts: dict, generators: list) -> tuple[list, dict]:
         """Put back what was saved into parts (things with a state_dict, or None) and generators.
@@ -52,10 +49,9 @@ class Keeper:
         if not self.path:
             return
         state = {"key": self.key, "history": history, "best": best, "precision": precision}
-        state["parts"] = {name: part.state_dict() for name, part in self.parts.items()}
-        state["generators"] = [generator.get_state() for generator in self.generators]
-        state["dropout"] = torch.get_rng_state()
-        state["dropout_cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        state |= {"parts": {name: part.state_dict() for name, part in self.parts.items()}}
+        state |= {"generators": [each.get_state() for each in self.generators], "dropout": torch.get_rng_state()}
+        state |= {"dropout_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
         content = io.BytesIO()
         torch.save(state, content)  # torch's own writing to a full disk ends in no sentence
         with paths.whole(self.path) as temporary:

@@ -16,7 +16,6 @@ from fer_helpers import paths
 
 BUDGETS = ("smoke", "quick", "full")
 PRECISIONS = ("float32", "bfloat16")
-TIMED_STEPS = 3
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -41,10 +40,9 @@ def numbers(precision: str, device: torch.device):
 
 
 def keep_memory() -> None:
-    """Ask the C library to keep what is freed, for the tensors of the next step, rather than give it back each time.
+    """Ask the C library to keep freed memory for the next step's tensors; only glibc can be asked.
 
-    The system fills every page that it hands out with zeros, which took a tenth of a training step on 2 cores. Only
-    glibc can be asked; elsewhere nothing happens. The process then keeps the memory that it once had.
+    The system fills every page that it hands out with zeros, which took a tenth of a training step on 2 cores.
     """
     trim_threshold, most_mmaps = -1, -4  # names of mallopt(3)
     with suppress(OSError, AttributeError, TypeError):  # no C library to open by this name, or it has no mallopt
@@ -55,13 +53,15 @@ def keep_memory() -> None:
 
 def pick_precision(precision: str, device: torch.device) -> str:
     """float32 or bfloat16; `auto` takes bfloat16 where the device has units for it."""
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision is '{precision}': choose auto, float32 or bfloat16.")
     if precision != "auto":
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is '{precision}': choose auto, float32 or bfloat16.")
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
+        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if has_units else "float32"
 
 
 def memory(device: torch.device) -> int:
@@ -73,16 +73,17 @@ def memory(device: torch.device) -> int:
 
 @contextmanager
 def short_of_memory() -> Iterator[None]:
-    """Turn the ways in which torch says that memory ran out into one sentence that says what to change."""
+    """Turn torch's ways of saying that memory ran out into one sentence that says what to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         cuda = isinstance(error, torch.OutOfMemoryError)
         if not (cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
             raise
+        where, remedy = ("the CUDA device", ", or device=cpu") if cuda else ("this machine", "")
         raise MemoryError(
-            f"Memory ran out on {'the CUDA device' if cuda else 'this machine'}: close what else uses it, or give a "
-            f"smaller batch_size" + (", or device=cpu" if cuda else "") + ". Finished epochs are kept."
+            f"Memory ran out on {where}: close what else uses it, or give a smaller batch_size{remedy}. "
+            "Finished epochs are kept."
         ) from error
 
 
@@ -95,24 +96,17 @@ def commit() -> str:
         return "unknown"
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
+def _processor() -> str:
+    with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()
 
 
 def run_card(device: torch.device, **more) -> dict:
     """Where and how a result came about, JSON-ready; `more` adds seconds, budget, seed, …"""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {
-        "commit": commit(),
-        "when": paths.now(),
-        "versions": versions | {"torchvision": metadata.version("torchvision")},  # importing it takes seconds
-        "device": f"{device.type}: {name}",
-        "threads": torch.get_num_threads(),
-        **more,
-    }
+    versions |= {"torchvision": metadata.version("torchvision")}  # importing it takes seconds
+    card = {"commit": commit(), "when": paths.now(), "versions": versions}
+    return card | {"device": f"{device.type}: {name}", "threads": torch.get_num_threads(), **more}

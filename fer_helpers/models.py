@@ -2,6 +2,7 @@
 
 import json
 import pkgutil
+from itertools import product
 from pathlib import Path
 
 import safetensors.torch
@@ -21,7 +22,7 @@ ARCHITECTURES = {  # where each lies; looked up when it is built, since the core
     "head": "fer_helpers.transfer.backbones:Head",
 }
 
-VIEWS, TTA_SHIFT = (1, 2, 10), 2
+TTA_SHIFT = 2  # pixels
 
 
 def build(architecture: str, **arguments) -> nn.Module:
@@ -36,28 +37,23 @@ def build(architecture: str, **arguments) -> nn.Module:
 def probabilities(model: nn.Module, images: torch.Tensor, views: int | None = None) -> torch.Tensor:
     """What a network answers: the mean of its probabilities over views of a face (test-time augmentation, TTA).
 
-    views: 1, the face alone; 2, the mirrored face too: mirroring changes no emotion, and the mean is the better answer;
-    10, both also moved by TTA_SHIFT pixels to the four corners; None for the model's own, or 2.
+    views: 1, the face alone; 2, the mirrored face too; 10, both also moved by TTA_SHIFT pixels to the four corners,
+    where what comes in repeats the edge; None for the model's own, or 2.
     images: (N, 48, 48) uint8 on the model's device, or what else its `preprocess` takes. returns: (N, 7) float32.
     """
     views = views or getattr(model, "views", 2)
-    if views not in VIEWS:
-        raise ValueError(f"views is {views}: choose {', '.join(map(str, VIEWS))}.")
-    faces = model.preprocess(images)
-    seen = [faces]
+    if views not in (1, 2, 10):
+        raise ValueError(f"views is {views}: choose 1, 2, 10.")
+    seen = [model.preprocess(images)]
+    if views == 10:
+        high, wide = seen[0].shape[-2:]
+        padded = F.pad(seen[0], [TTA_SHIFT] * 4, mode="replicate")
+        corners = product((0, 2 * TTA_SHIFT), repeat=2)
+        seen += [padded[..., y : y + high, x : x + wide] for y, x in corners]
     if views > 1:
-        moved = _moved(faces, TTA_SHIFT) if views == 10 else [faces]
-        seen = [view for each in moved for view in (each, each.flip(-1))]
+        seen = [view for each in seen for view in (each, each.flip(-1))]
     answers = (model(view.contiguous(memory_format=torch.channels_last)).float().softmax(1) for view in seen)
     return sum(answers) / len(seen)
-
-
-def _moved(faces: torch.Tensor, by: int) -> list[torch.Tensor]:
-    """The faces (N, C, H, W), and these moved towards each corner; what comes in repeats the edge."""
-    high, wide = faces.shape[-2:]
-    padded = F.pad(faces, (by, by, by, by), mode="replicate")
-    corners = [(y, x) for y in (0, 2 * by) for x in (0, 2 * by)]
-    return [faces, *(padded[..., y : y + high, x : x + wide] for y, x in corners)]
 
 
 def weight_count(model: nn.Module) -> int:
@@ -68,8 +64,7 @@ def weight_count(model: nn.Module) -> int:
 def save(model: nn.Module, path: str | Path, *, half: bool = False, views: int | None = None, **card) -> None:
     """Write weights and what is needed to use them into one safetensors file.
 
-    half: store float16 (for giving away). views: see `probabilities`; None for the model's own, or 2.
-    card: anything JSON-ready that should travel along (metrics, run, data).
+    half: store float16. views: see `probabilities`. card: what else should travel along, JSON-ready (metrics, run, …).
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
@@ -81,7 +76,7 @@ def save(model: nn.Module, path: str | Path, *, half: bool = False, views: int |
 
 
 def read_card(path: str | Path) -> dict:
-    """What a model file says of itself: architecture, arguments, emotions, input, metrics, run."""
+    """What a model file reports: architecture, arguments, emotions, input, metrics, run."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file {path}. Train one with notebook 03, or name another.")
@@ -102,9 +97,8 @@ def load(path: str | Path) -> nn.Module:
     """
     card = read_card(path)
     if tuple(card["emotions"]) != EMOTIONS:
-        raise ValueError(
-            f"{path} names its outputs {card['emotions']}, this workbook {list(EMOTIONS)}: train it again."
-        )
+        names = f"{card['emotions']}, this workbook {list(EMOTIONS)}"
+        raise ValueError(f"{path} names its outputs {names}: train it again.")
     model = build(card["architecture"], **card["arguments"])
     try:
         model.load_state_dict(safetensors.torch.load_file(path))

@@ -1,48 +1,37 @@
 """The networks, and which layer of each Grad-CAM looks at."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from fer_helpers.faces import EMOTIONS, Preprocess
 
-HEADS = ("average", "spatial")
 
-
-class Dropout(nn.Module):
+class Dropout(nn.Dropout):
     """nn.Dropout, a few times faster on CPUs: a byte decides about a unit, where torch draws a float for each.
 
-    share: of the units silenced in training, rounded to 1/256; the others are scaled up, so that their sum stays.
+    So the share p of silenced units is rounded to 1/256.
     """
 
-    def __init__(self, share: float = 0.5):
-        super().__init__()
-        self.share = share
-
-    def extra_repr(self) -> str:
-        return f"{self.share}"
-
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        silenced = round(256 * self.share)
+        silenced = round(256 * self.p)
         if not self.training or not silenced:
             return maps
         if maps.device.type != "cpu":
-            return F.dropout(maps, self.share)
+            return super().forward(maps)
         words = torch.empty(-(-maps.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # 8 random bytes each
         stays = words.view(torch.uint8)[: maps.numel()].as_strided(maps.shape, maps.stride()) >= silenced
         return maps * stays.to(maps.dtype).mul_(256 / (256 - silenced))
 
 
 class Baseline(nn.Module):
-    """The plain CNN that most FER-2013 tutorials describe: three convolutions, one hidden layer.
+    """The plain CNN that most FER-2013 tutorials describe: three convolutions, one hidden layer; 1,145,351 weights.
 
-    filters: of the three 3×3 convolutions (no padding), each followed by 2×2 max pooling and ReLU; the other way
-    round, as most write it, the result is the same and takes longer.
-    hidden: units of the hidden layer. dropout: before and after it. 1,145,351 weights by default.
+    filters: of the 3×3 convolutions, without padding, each before 2×2 max pooling and ReLU; the other way round, as
+    most write it, takes longer for the same result. hidden: units of the hidden layer. dropout: before and after it.
     forward: (N, 1, 48, 48) float -> (N, 7) logits (no softmax; the loss adds it).
     """
 
-    def __init__(self, *, filters: tuple = (32, 64, 128), hidden: int = 512, dropout: float = 0.5):
+    def __init__(self, *, filters=(32, 64, 128), hidden=512, dropout=0.5):
         super().__init__()
         self.preprocess = Preprocess()
         stages, channels, side = [], 1, self.preprocess.size
@@ -50,14 +39,8 @@ class Baseline(nn.Module):
             stages += [nn.Conv2d(channels, wide, 3), nn.MaxPool2d(2), nn.ReLU()]
             channels, side = wide, (side - 2) // 2  # 48 -> 23 -> 10 -> 4
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
-            nn.Flatten(),
-            Dropout(dropout),
-            nn.Linear(channels * side * side, hidden),
-            nn.ReLU(),
-            Dropout(dropout),
-            nn.Linear(hidden, len(EMOTIONS)),
-        )
+        layer = [nn.Flatten(), Dropout(dropout), nn.Linear(channels * side * side, hidden), nn.ReLU()]
+        self.head = nn.Sequential(*layer, Dropout(dropout), nn.Linear(hidden, len(EMOTIONS)))
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -70,25 +53,17 @@ class Baseline(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """A small CNN for a laptop: convolutions with batch norm, of which one alone sees all 48×48 pixels.
+    """A small CNN for a laptop: convolutions with batch norm; 1,165,159 weights by default.
 
-    On a CPU it is large maps that cost time, not weights: so the first convolution is pooled at once, and pooling comes
-    before batch norm and ReLU, as in airbench (Jordan, "94 % on CIFAR-10 in 3.29 seconds", 2024).
-    filters: of the first convolution and of the two or more stages after it, two convolutions each, of which the last
-    two stages are pooled. dropout: before the last layer. squeeze_excitation: whether a `SqueezeExcitation` ends each
-    stage. head: `average` (global average pooling) or `spatial`, which learns for each channel how much each of the 6×6
-    places counts: faces are aligned, so where something is matters. 1,165,159 weights by default.
+    On a CPU it is large maps that cost time, not weights: so one convolution alone sees all 48×48 pixels, and pooling
+    comes before batch norm and ReLU, as in airbench (Jordan, "94 % on CIFAR-10 in 3.29 seconds", 2024).
+    filters: of the first convolution, then of two or more stages of two convolutions, the last two stages pooled.
+    dropout: before the last layer. squeeze_excitation: whether a `SqueezeExcitation` ends each stage.
+    head: `average` (global average pooling) or `spatial` (a `SpatialPool`).
     forward: (N, 1, 48, 48) float -> (N, 7) logits.
     """
 
-    def __init__(
-        self,
-        *,
-        filters: tuple = (32, 64, 128, 256),
-        dropout: float = 0.2,
-        squeeze_excitation: bool = False,
-        head: str = "average",
-    ):
+    def __init__(self, *, filters=(32, 64, 128, 256), dropout=0.2, squeeze_excitation=False, head="average"):
         super().__init__()
         self.preprocess = Preprocess()
         first, *wider = filters
@@ -99,8 +74,8 @@ class SmallCNN(nn.Module):
             stages += [SqueezeExcitation(wide)] if squeeze_excitation else []
             channels = wide
         self.stages = nn.Sequential(*stages)
-        if head not in HEADS:
-            raise ValueError(f"head is '{head}': choose {' or '.join(HEADS)}.")
+        if head not in ("average", "spatial"):
+            raise ValueError(f"head is '{head}': choose average or spatial.")
         self.pool = SpatialPool(channels) if head == "spatial" else None
         self.head = nn.Sequential(Dropout(dropout), nn.Linear(channels, len(EMOTIONS)))
 
@@ -116,18 +91,18 @@ class SmallCNN(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         maps = self.stages(faces)  # (N, 1, 48, 48) -> (N, 256, 6, 6)
-        return self.head(maps.mean(dim=(2, 3)) if self.pool is None else self.pool(maps))
+        return self.head(self.pool(maps) if self.pool else maps.mean(dim=(2, 3)))
 
 
 class SpatialPool(nn.Module):
-    """Global pooling with learned weights: a weighted mean of each channel's places, at first the plain mean.
+    """A learned weighted mean of each channel's places, at first the plain one: faces are aligned, so places count.
 
-    forward: (N, channels, side, side) -> (N, channels).
+    forward: (N, channels, 6, 6) -> (N, channels).
     """
 
-    def __init__(self, channels: int, side: int = 6):
+    def __init__(self, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.full((channels, side, side), 1 / side**2))
+        self.weight = nn.Parameter(torch.full((channels, 6, 6), 1 / 36))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return (maps * self.weight).sum(dim=(2, 3))
@@ -139,11 +114,10 @@ class SqueezeExcitation(nn.Module):
     forward: (N, C, H, W) -> the same shape.
     """
 
-    def __init__(self, channels: int, share: int = 8):
+    def __init__(self, channels: int):
         super().__init__()
-        self.weigh = nn.Sequential(
-            nn.Linear(channels, channels // share), nn.ReLU(), nn.Linear(channels // share, channels), nn.Sigmoid()
-        )
+        few = channels // 8
+        self.weigh = nn.Sequential(nn.Linear(channels, few), nn.ReLU(), nn.Linear(few, channels), nn.Sigmoid())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return maps * self.weigh(maps.mean(dim=(2, 3)))[:, :, None, None]

@@ -1,7 +1,8 @@
-"""What a training is made of: its settings, and the loss, optimizer, schedule and averaging that they name."""
+"""What a training is made of: its settings, and the loss, optimizer, schedule and EMA that they name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from fer_helpers.augment import Augment, ByEmotion
 from fer_helpers.faces import EMOTIONS
 
 ONE_CYCLE_RISE = 0.2  # share of the steps in which the learning rate rises
+NESTEROV = partial(torch.optim.SGD, momentum=0.9, nesterov=True)
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": NESTEROV}
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,21 @@ class TrainConfig:
     """Settings of one training; stored with its result.
 
     optimizer: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
-    layer_lr_decay: learning rate of each stage of a Transfer network, as a share of that of the stage after it.
-    clip: most that the gradient's norm may be, 0 for as it comes.
-    progressive_resizing: of the epochs, the first ones, see faces of two thirds of the side, which takes half the time;
-    for networks that take any size (Howard, "Training Imagenet in 3 hours for $25", fast.ai, 2018).
+    layer_lr_decay: learning rate of a Transfer network's stage, as a share of the next one's.
+    clip: most that the gradient's norm may be; 0 for as it comes.
+    progressive_resizing: share of the epochs, the first ones, on faces of two thirds of the side, in half the time; for
+    networks that take any size (Howard, "Training Imagenet in 3 hours for $25", fast.ai, 2018).
     class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
     balanced_sampling: the same power, but rare emotions are drawn more often, not weighted more.
     logit_adjustment: times log share of the emotion, added to the logits in the loss alone (Menon et al., 2021).
     mixup: each face is blended with another, by a share from Beta(mixup, mixup) (Zhang et al., 2018); 0 blends none.
     mixup_until: share of the epochs after which faces are blended no more.
-    distillation: share of the target that a face's soft label makes up, the rest is its label (see Faces.soft_labels;
-    knowledge distillation: Hinton et al., 2015).
-    ema_decay: what scores and the model ends with is an exponential moving average of the weights; of the average
-    `ema_decay` stays at each step (0.998: about the last 500 steps), 0 takes the last weights themselves.
+    distillation: share of the target that Faces.soft_labels make up; the label has the rest (Hinton et al., 2015).
+    ema_decay: what of an exponential moving average of the weights stays at each step (0.998: about the last 500
+    steps); the average is scored and kept. 0 takes the weights themselves.
     patience: epochs without a better val accuracy after which training stops; 0 never stops early.
-    keep: the weights that the model ends with, of the `best` epoch on val or of the `last`, whatever val says.
-    precision: float32, bfloat16, or auto (see devices.pick_precision).
-    augment: how training faces are changed; None leaves them as they are.
+    keep: whose weights the model ends with, those of the `best` epoch on val or of the `last`.
+    precision: float32, bfloat16, or auto (see devices.pick_precision). augment: of training faces, None for none.
     """
 
     epochs: int = 30
@@ -84,15 +85,13 @@ def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     stages = [model] if cfg.layer_lr_decay == 1 else getattr(model, "stages", None)
     if not isinstance(stages, list):
         raise ValueError("layer_lr_decay needs a network with a list of stages: a Transfer has one. Set it to 1.")
+    if cfg.optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer is '{cfg.optimizer}': choose {', '.join(OPTIMIZERS)}.")
     moving = [[part for part in stage.parameters() if part.requires_grad] for stage in stages]
     rates = [cfg.peak_lr * cfg.layer_lr_decay**depth for depth in range(len(stages))][::-1]
     groups = [{"params": parts, "lr": rate} for parts, rate in zip(moving, rates, strict=True) if parts]
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-    if cfg.optimizer not in kinds:
-        raise ValueError(f"optimizer is '{cfg.optimizer}': choose {', '.join(kinds)}.")
-    momentum = {"momentum": 0.9, "nesterov": True} if cfg.optimizer == "sgd" else {}
     # fused: all weights in one call, on CPU and CUDA alike
-    return kinds[cfg.optimizer](groups, weight_decay=cfg.weight_decay, fused=True, **momentum)
+    return OPTIMIZERS[cfg.optimizer](groups, weight_decay=cfg.weight_decay, fused=True)
 
 
 def make_loss(counts: np.ndarray, cfg: TrainConfig) -> Callable:
@@ -101,24 +100,10 @@ def make_loss(counts: np.ndarray, cfg: TrainConfig) -> Callable:
     prior = cfg.logit_adjustment * torch.tensor(np.maximum(counts, 1) / counts.sum(), dtype=torch.float32).log()
 
     def loss_of(logits, labels):
-        return F.cross_entropy(
-            logits + prior.to(logits), labels, weights.to(logits.device), label_smoothing=cfg.label_smoothing
-        )
+        adjusted, weight = logits + prior.to(logits), weights.to(logits.device)
+        return F.cross_entropy(adjusted, labels, weight, label_smoothing=cfg.label_smoothing)
 
     return loss_of
-
-
-def resized(faces: torch.Tensor, cfg: TrainConfig, epoch: int) -> torch.Tensor:
-    """Faces (B, C, H, W) in the size that this epoch, counted from 0, trains on."""
-    if epoch >= cfg.progressive_resizing * cfg.epochs:
-        return faces
-    side = [2 * faces.shape[-1] // 3] * 2
-    return F.interpolate(faces, size=side, mode="bilinear", align_corners=False, antialias=True)
-
-
-def targets_of(labels: torch.Tensor, soft: torch.Tensor | None, share: float) -> torch.Tensor:
-    """(B,) labels, or (B, 7) shares of the emotions of which soft labels make up `share`."""
-    return labels if soft is None else share * soft + (1 - share) * one_hot(labels)
 
 
 def apply_mixup(faces: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,10 +114,10 @@ def apply_mixup(faces: torch.Tensor, targets: torch.Tensor, alpha: float) -> tup
     if not alpha:
         return faces, targets
     alpha = torch.tensor(alpha, device=faces.device)
-    share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(faces),))  # (B,)
-    wide, emotions = share.view(-1, 1, 1, 1), one_hot(targets) if targets.ndim == 1 else targets
+    share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((len(faces), 1))
+    wide, emotions = share[..., None, None], one_hot(targets) if targets.ndim == 1 else targets
     blended = wide * faces + (1 - wide) * faces.roll(1, 0)
-    return blended, share[:, None] * emotions + (1 - share[:, None]) * emotions.roll(1, 0)
+    return blended, share * emotions + (1 - share) * emotions.roll(1, 0)
 
 
 def one_hot(labels: torch.Tensor) -> torch.Tensor:
@@ -141,13 +126,10 @@ def one_hot(labels: torch.Tensor) -> torch.Tensor:
 
 
 def make_ema(model: nn.Module, decay: float) -> AveragedModel | None:
-    """An exponential moving average of the weights and of batch norm's statistics; None if decay is 0.
-
-    In the first steps it forgets faster, so that the first, random weights don't linger.
-    """
+    """An exponential moving average of the weights and of batch norm's statistics; None if decay is 0."""
 
     def update(averaged, current, steps):
-        new = max(1 - decay, 9 / (10 + int(steps)))
+        new = max(1 - decay, 9 / (10 + int(steps)))  # forgets faster at first: random weights shouldn't linger
         if averaged[0].is_floating_point():  # torch calls this once for each type
             torch._foreach_lerp_(averaged, current, new)
         else:
@@ -157,7 +139,7 @@ def make_ema(model: nn.Module, decay: float) -> AveragedModel | None:
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps: int):
-    """The learning-rate schedule by name; one-cycle moves after each of `steps` batches, plateau after an epoch."""
+    """The learning-rate schedule by name; one-cycle moves after each of an epoch's `steps`, plateau after an epoch."""
     if cfg.schedule == "one-cycle":
         total = max(cfg.epochs * steps, 4)
         rise = max(ONE_CYCLE_RISE, 2 / total)  # a rise of less than two steps is none, and OneCycleLR divides by it

@@ -12,21 +12,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer_helpers import checkpoints, devices, identity, models, paths, screening, settings
-from fer_helpers.faces import Faces, batches, shuffled
+from fer_helpers.faces import Faces, shuffled
 from fer_helpers.settings import TrainConfig
 
 # Raised by hand when the numbers of a training change: then no checkpoint and no kept run of another engine is used.
 # tests/test_training.py holds two epochs' losses against it.
 ENGINE = 2
-EVALUATIONS = "test_evaluations.csv"
 
 
 @dataclass
 class Fit:
     """What a training gave.
 
-    history: a dict an epoch. kept: the row of the epoch whose weights the model has. seconds: of all epochs.
-    images_per_second: training faces, validation included in the time.
+    history: a dict an epoch. kept: the one whose weights the model has. seconds: of all epochs, val's scores included.
+    images_per_second: training faces.
     """
 
     history: list
@@ -37,7 +36,7 @@ class Fit:
 
 
 def seed_everything(seed: int) -> None:
-    """Fix torch's random numbers on every device; nothing in the workbook draws from another global state."""
+    """Fix torch's random numbers on every device: the only global state that anything here draws from."""
     torch.manual_seed(seed)
 
 
@@ -45,10 +44,8 @@ def seed_everything(seed: int) -> None:
 def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, log=print) -> Fit:
     """Train in place; the model ends with the weights of the epoch that cfg.keep names.
 
-    train, val: faces on the device to train on; test faces are refused. Where train has soft labels, they make up
-    cfg.distillation of the targets.
-    checkpoint: a file, written after every epoch, from which an interrupted training of the same settings, engine
-    and faces goes on; a finished one is not repeated.
+    train, val: faces on the device to train on; test faces are refused. checkpoint: a file, written after every epoch,
+    from which a training of the same settings, engine and faces goes on; a finished one is not repeated.
     """
     refuse_test(train, val)
     if (cfg.distillation > 0) != (train.soft_labels is not None):
@@ -62,14 +59,12 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
     seed_everything(cfg.seed)
     order, draws = (torch.Generator(where).manual_seed(cfg.seed) for where in ("cpu", device))
     optimizer = settings.make_optimizer(model, cfg)
-    steps = math.ceil(len(train) / cfg.batch_size)
-    schedule = settings.make_schedule(optimizer, cfg, steps)
+    schedule = settings.make_schedule(optimizer, cfg, steps=math.ceil(len(train) / cfg.batch_size))
     loss_of = settings.make_loss(train.counts(), cfg)
     ema = settings.make_ema(model, cfg.ema_decay)
     scored = ema.module if ema else model
-    history, best = keeper.restore(
-        {"model": model, "averaged": ema, "optimizer": optimizer, "schedule": schedule}, [order, draws]
-    )
+    parts = {"model": model, "averaged": ema, "optimizer": optimizer, "schedule": schedule}
+    history, best = keeper.restore(parts, [order, draws])
     while len(history) < cfg.epochs and not stalled(history, cfg.patience):
         start, epoch = time.perf_counter(), len(history)
         model.train()
@@ -110,22 +105,25 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
 
 
 def batch_of(model, train: Faces, part: torch.Tensor, cfg: TrainConfig, draws: torch.Generator, epoch: int) -> tuple:
-    """What the network trains on of the faces at `part`, (B,) indices: faces, their labels, and the loss's targets.
+    """What the network trains on of the faces at `part`, (B,) indices.
 
-    returns: faces (B, C, size, size) float, preprocessed, augmented, blended and resized; labels (B,); targets (B,) or
-    (B, 7) shares of the emotions.
+    returns: faces (B, C, size, size) float, preprocessed, augmented, blended and resized; their labels (B,); the loss's
+    targets: the labels, or (B, 7) shares of the emotions.
     """
-    labels, soft = train.labels[part], None if train.soft_labels is None else train.soft_labels[part]
-    images = train.images[part]
+    images, labels = train.images[part], train.labels[part]
     if cfg.flip == "alternating":
         images = screening.alternated(images, part, epoch)
-    faces = model.preprocess(images)  # (B, 48, 48) uint8 -> (B, C, size, size) float
+    faces, targets = model.preprocess(images), labels  # (B, 48, 48) uint8 -> (B, C, size, size) float
     if cfg.augment is not None:
         faces = cfg.augment(faces, draws, labels)
-    targets = settings.targets_of(labels, soft, cfg.distillation)
+    if train.soft_labels is not None:
+        targets = cfg.distillation * train.soft_labels[part] + (1 - cfg.distillation) * settings.one_hot(labels)
     if epoch < cfg.mixup_until * cfg.epochs:
         faces, targets = settings.apply_mixup(faces, targets, cfg.mixup)
-    return settings.resized(faces, cfg, epoch).contiguous(memory_format=torch.channels_last), labels, targets
+    if epoch < cfg.progressive_resizing * cfg.epochs:
+        side = [2 * faces.shape[-1] // 3] * 2
+        faces = F.interpolate(faces, size=side, mode="bilinear", align_corners=False, antialias=True)
+    return faces.contiguous(memory_format=torch.channels_last), labels, targets
 
 
 def identity_of(network: dict, train: Faces, cfg: TrainConfig) -> str:
@@ -137,11 +135,9 @@ def identity_of(network: dict, train: Faces, cfg: TrainConfig) -> str:
 def changed(settings) -> dict:
     """The settings of a dataclass that aren't at their defaults: one that is new later changes no key."""
     values = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    values = {name: changed(value) if is_dataclass(value) else value for name, value in values.items()}
-    kind = type(settings).__name__
-    return {"kind": kind} | {
-        each.name: values[each.name] for each in fields(settings) if values[each.name] != each.default
-    }
+    others = {each.name: values[each.name] for each in fields(settings) if values[each.name] != each.default}
+    nested = {name: changed(value) for name, value in others.items() if is_dataclass(value)}
+    return {"kind": type(settings).__name__, **others, **nested}
 
 
 def checkpoint_key(model: nn.Module, train: Faces, val: Faces, cfg: TrainConfig) -> str:
@@ -150,8 +146,7 @@ def checkpoint_key(model: nn.Module, train: Faces, val: Faces, cfg: TrainConfig)
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     digest.update(bytes(part.requires_grad for part in model.parameters()))
-    digest.update(val.key().encode())
-    digest.update(train.images.device.type.encode())  # random states of one device don't fit another
+    digest.update((val.key() + train.images.device.type).encode())  # random states of one device don't fit another
     return digest.hexdigest()
 
 
@@ -185,41 +180,37 @@ def epoch_line(history: list, epochs: int) -> str:
 def refuse_test(*sets: Faces) -> None:
     """Raise ValueError if a set holds test faces: the protocol's guard."""
     if any("test" in people.split for people in sets):
-        raise ValueError(
-            "There are test faces among these: choices are made on val. A finished model is evaluated on "
-            "the test set by evaluate_on_test."
-        )
+        advice = "choices are made on val. A finished model is evaluated on the test set by evaluate_on_test."
+        raise ValueError(f"There are test faces among these: {advice}")
 
 
 @torch.inference_mode()
-def _probabilities(model, people, precision="float32", views=None, batch_size=256):  # more costs memory, not less time
+def _probabilities(model, people, precision="float32", views=None):
     """(N, 7) float32 on the CPU; in float32 unless said otherwise, so that machines agree."""
-    device = next(model.parameters()).device
-    was_training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
-    parts = []
     with devices.numbers(precision, device):
-        for images, _ in batches(people, batch_size):
-            parts.append(models.probabilities(model, images.to(device), views).cpu())
+        parts = people.images.split(256)  # more cost memory, not less time
+        probs = torch.cat([models.probabilities(model, images.to(device), views).cpu() for images in parts])
     model.train(was_training)
-    return torch.cat(parts)
+    return probs
 
 
 def score_val(model: nn.Module, val: Faces, precision: str) -> dict:
-    """Loss and accuracy on val, over all its faces at once."""
+    """val_loss and val_accuracy, over all faces at once."""
     probs, labels = _probabilities(model, val, precision), val.labels.cpu()
     loss = F.nll_loss(probs.clamp_min(1e-12).log(), labels)
     return {"val_loss": float(loss), "val_accuracy": float((probs.argmax(1) == labels).float().mean())}
 
 
 def predict_proba(model: nn.Module, people: Faces, *, views: int | None = None) -> np.ndarray:
-    """(N, 7) float32 probabilities of train or val faces; test faces are refused (see evaluate_on_test)."""
+    """(N, 7) float32 probabilities of train or val faces; test faces are refused."""
     refuse_test(people)
     return _probabilities(model, people, views=views).numpy()
 
 
 def evaluate_on_test(model, people: Faces, *, stage: str, name: str, out_root="outputs", views=None) -> np.ndarray:
-    """(N, 7) float32 probabilities of val and test faces, for a finished model; the log gets a line, see below."""
+    """(N, 7) float32 probabilities of val and test faces, for a finished model; the log gets a line."""
     probs, line = evaluation(model, people, stage=stage, name=name, views=views)
     log_evaluation(line, out_root)
     return probs
@@ -235,11 +226,8 @@ def evaluation(model, people: Faces, *, stage: str, name: str, views=None) -> tu
 
 
 def log_evaluation(line: dict, out_root="outputs") -> None:
-    """Add a test evaluation to `<out_root>/test_evaluations.csv`: when, stage, model, data, faces, commit, weights.
-
-    The same weights on the same faces again are no new look: they add no line.
-    """
-    log = paths.ROOT / out_root / EVALUATIONS
+    """Add a test evaluation to `<out_root>/test_evaluations.csv`; the same weights on the same faces add no line."""
+    log = paths.ROOT / out_root / "test_evaluations.csv"
     known = {(each["weights"], each["faces"]) for each in paths.read_lines(log)}
     if (line["weights"], line["faces"]) not in known:
         paths.add_line(log, line)
