@@ -1,10 +1,12 @@
 """Augmentation: each face by itself, by known amounts."""
 
+from dataclasses import replace
+
 import torch
 
 from fer_helpers.augment import Augment
 
-OFF = {name: 0.0 for name in ("flip", "degrees", "shift", "scale", "brightness", "contrast", "erase")}
+OFF = Augment(*[0.0] * 8)
 
 
 def ramp(count=64):
@@ -16,9 +18,13 @@ def draw(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def changed(faces, **strengths):
+    return replace(OFF, **strengths)(faces, draw())
+
+
 def test_everything_off_changes_nothing():
     faces = ramp()
-    assert torch.equal(Augment(**OFF)(faces, draw()), faces)
+    assert torch.equal(changed(faces), faces)
 
 
 def test_every_face_gets_its_own_change_and_the_same_seed_the_same():
@@ -30,17 +36,17 @@ def test_every_face_gets_its_own_change_and_the_same_seed_the_same():
 
 def test_flip_mirrors_exactly_about_half_of_the_faces():
     faces = ramp(1000)
-    made = Augment(**{**OFF, "flip": 0.5})(faces, draw())
-    mirrored = (made[:, 0, 0, 0] > 0).float().mean().item()
-    assert 0.45 < mirrored < 0.55
-    assert torch.allclose(made[made[:, 0, 0, 0] > 0][0], faces[0].flip(-1), atol=1e-5)
-    assert torch.allclose(Augment(**{**OFF, "flip": 1.0})(faces, draw()), faces.flip(-1), atol=1e-5)
+    made = changed(faces, flip=0.5)
+    mirrored = made[:, 0, 0, 0] > 0
+    assert 0.45 < mirrored.float().mean() < 0.55
+    assert torch.allclose(made[mirrored][0], faces[0].flip(-1), atol=1e-5)
+    assert torch.allclose(changed(faces, flip=1.0), faces.flip(-1), atol=1e-5)
 
 
 def test_shift_stays_within_its_range():
     spot = torch.zeros(500, 1, 48, 48)
     spot[:, :, 23:25, 23:25] = 1
-    made = Augment(**{**OFF, "shift": 0.1})(spot, draw())
+    made = changed(spot, shift=0.1)
     columns = (made.sum(dim=(1, 2)) * torch.arange(48)).sum(1) / made.sum(dim=(1, 2, 3))
     moved = columns - 23.5
     assert moved.abs().max() <= 4.8 + 0.1 and moved.min() < -4 and moved.max() > 4
@@ -49,14 +55,14 @@ def test_shift_stays_within_its_range():
 def test_rotation_stays_within_its_range():
     point = torch.zeros(500, 1, 49, 49)
     point[:, :, 23:26, 43:46] = 1  # 20 pixels right of the centre
-    made = Augment(**{**OFF, "degrees": 30.0})(point, draw())
+    made = changed(point, degrees=30.0)
     rows = (made.sum(dim=(1, 3)) * torch.arange(49)).sum(1) / made.sum(dim=(1, 2, 3)) - 24
     angles = torch.rad2deg(torch.asin((rows / 20).clamp(-1, 1)))
     assert angles.abs().max() < 31 and angles.min() < -25 and angles.max() > 25
 
 
 def test_brightness_and_contrast_are_affine_in_the_pixels():
-    made = Augment(**{**OFF, "brightness": 0.3, "contrast": 0.2})(ramp(), draw())
+    made = changed(ramp(), brightness=0.3, contrast=0.2)
     slope = (made[:, 0, 0, -1] - made[:, 0, 0, 0]) / 2
     middle = (made[:, 0, 0, -1] + made[:, 0, 0, 0]) / 2
     assert (slope - 1).abs().max() <= 0.2 + 1e-5 and middle.abs().max() <= 0.3 + 1e-5
@@ -64,6 +70,6 @@ def test_brightness_and_contrast_are_affine_in_the_pixels():
 
 
 def test_erase_blanks_a_rectangle_in_its_share_of_the_faces():
-    made = Augment(**{**OFF, "erase": 0.5})(torch.ones(1000, 1, 48, 48), draw())
+    made = changed(torch.ones(1000, 1, 48, 48), erase=0.5)
     holes = (made == 0).flatten(1).sum(1)
     assert 0.4 < (holes > 0).float().mean() < 0.6 and holes.max() <= 0.26 * 48 * 48
