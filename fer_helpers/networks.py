@@ -58,12 +58,11 @@ class SmallCNN(nn.Module):
     On a CPU it is large maps that cost time, not weights: so one convolution alone sees all 48×48 pixels, and pooling
     comes before batch norm and ReLU, as in airbench (Jordan, "94 % on CIFAR-10 in 3.29 seconds", 2024).
     filters: of the first convolution, then of two or more stages of two convolutions, the last two stages pooled.
-    dropout: before the last layer. squeeze_excitation: whether a `SqueezeExcitation` ends each stage.
-    head: `average` (global average pooling) or `spatial` (a `SpatialPool`).
+    dropout: before the last layer.
     forward: (N, 1, 48, 48) float -> (N, 7) logits.
     """
 
-    def __init__(self, *, filters=(32, 64, 128, 256), dropout=0.2, squeeze_excitation=False, head="average"):
+    def __init__(self, *, filters=(32, 64, 128, 256), dropout=0.2):
         super().__init__()
         self.preprocess = Preprocess()
         first, *wider = filters
@@ -71,12 +70,8 @@ class SmallCNN(nn.Module):
         for k, wide in enumerate(wider):
             stages += self._convolution(channels, wide, pooled=k >= len(wider) - 2)  # ..., 12, 6
             stages += self._convolution(wide, wide)
-            stages += [SqueezeExcitation(wide)] if squeeze_excitation else []
             channels = wide
         self.stages = nn.Sequential(*stages)
-        if head not in ("average", "spatial"):
-            raise ValueError(f"head is '{head}': choose average or spatial.")
-        self.pool = SpatialPool(channels) if head == "spatial" else None
         self.head = nn.Sequential(Dropout(dropout), nn.Linear(channels, len(EMOTIONS)))
 
     @staticmethod
@@ -86,41 +81,12 @@ class SmallCNN(nn.Module):
 
     @property
     def cam_layer(self) -> nn.Module:
-        """The last ReLU, or the SqueezeExcitation after it: 6×6 maps."""
+        """The last ReLU: 6×6 maps."""
         return self.stages[-1]
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         maps = self.stages(faces)  # (N, 1, 48, 48) -> (N, 256, 6, 6)
-        return self.head(self.pool(maps) if self.pool else maps.mean(dim=(2, 3)))
-
-
-class SpatialPool(nn.Module):
-    """A learned weighted mean of each channel's places, at first the plain one: faces are aligned, so places count.
-
-    forward: (N, channels, 6, 6) -> (N, channels).
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((channels, 6, 6), 1 / 36))
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return (maps * self.weight).sum(dim=(2, 3))
-
-
-class SqueezeExcitation(nn.Module):
-    """Squeeze-and-excitation (Hu et al., 2018): each channel is weighted by what all channels' means say.
-
-    forward: (N, C, H, W) -> the same shape.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        few = channels // 8
-        self.weigh = nn.Sequential(nn.Linear(channels, few), nn.ReLU(), nn.Linear(few, channels), nn.Sigmoid())
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps * self.weigh(maps.mean(dim=(2, 3)))[:, :, None, None]
+        return self.head(maps.mean(dim=(2, 3)))
 
 
 class Ensemble(nn.Module):

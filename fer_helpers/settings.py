@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel
 
-from fer_helpers import screening
 from fer_helpers.augment import Augment, ByEmotion
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.muon import MuonAndSGD
 
 ONE_CYCLE_RISE = 0.2  # share of the steps in which the learning rate rises
 NESTEROV = partial(torch.optim.SGD, momentum=0.9, nesterov=True)
@@ -24,7 +24,8 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": NESTE
 class TrainConfig:
     """Settings of one training; stored with its result.
 
-    optimizer: adamw, adam or sgd (Nesterov momentum 0.9). schedule: one-cycle, plateau or constant.
+    optimizer: adamw, adam, sgd (Nesterov momentum 0.9) or muon (see MuonAndSGD). schedule: one-cycle, plateau or
+    constant.
     layer_lr_decay: learning rate of a Transfer network's stage, as a share of the next one's.
     clip: most that the gradient's norm may be; 0 for as it comes.
     progressive_resizing: share of the epochs, the first ones, on faces of two thirds of the side, in half the time; for
@@ -64,9 +65,6 @@ class TrainConfig:
     precision: str = "auto"
     seed: int = 0
     augment: Augment | ByEmotion | None = None
-    start: str = ""
-    flip: str = "random"
-    bn_bias_lr: bool = False
 
 
 def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
@@ -78,15 +76,12 @@ def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
 def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer by name over the weights that may move."""
     if cfg.optimizer == "muon":
-        return screening.MuonAndSGD(model, cfg.peak_lr, cfg.weight_decay)
-    if cfg.bn_bias_lr:
-        groups = screening.bias_groups(model, cfg.peak_lr, cfg.weight_decay)
-        return torch.optim.SGD(groups, weight_decay=cfg.weight_decay, momentum=0.9, nesterov=True, fused=True)
+        return MuonAndSGD(model, cfg.peak_lr, cfg.weight_decay)
     stages = [model] if cfg.layer_lr_decay == 1 else getattr(model, "stages", None)
     if not isinstance(stages, list):
         raise ValueError("layer_lr_decay needs a network with a list of stages: a Transfer has one. Set it to 1.")
     if cfg.optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer is '{cfg.optimizer}': choose {', '.join(OPTIMIZERS)}.")
+        raise ValueError(f"optimizer is '{cfg.optimizer}': choose {', '.join(OPTIMIZERS)} or muon.")
     moving = [[part for part in stage.parameters() if part.requires_grad] for stage in stages]
     rates = [cfg.peak_lr * cfg.layer_lr_decay**depth for depth in range(len(stages))][::-1]
     groups = [{"params": parts, "lr": rate} for parts, rate in zip(moving, rates, strict=True) if parts]

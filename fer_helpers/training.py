@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_helpers import checkpoints, devices, identity, models, paths, screening, settings
+from fer_helpers import checkpoints, devices, identity, models, paths, settings
 from fer_helpers.faces import Faces, shuffled
 from fer_helpers.settings import TrainConfig
 
@@ -53,7 +53,6 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
     device = train.images.device
     devices.keep_memory()
     model.to(device, memory_format=torch.channels_last)
-    screening.start(model, train.images, cfg.start)
     keeper = checkpoints.Keeper(checkpoint, checkpoint_key(model, train, val, cfg), log)
     precision = keeper.saved.get("precision") or devices.pick_precision(cfg.precision, device)
     seed_everything(cfg.seed)
@@ -110,10 +109,8 @@ def batch_of(model, train: Faces, part: torch.Tensor, cfg: TrainConfig, draws: t
     returns: faces (B, C, size, size) float, preprocessed, augmented, blended and resized; their labels (B,); the loss's
     targets: the labels, or (B, 7) shares of the emotions.
     """
-    images, labels = train.images[part], train.labels[part]
-    if cfg.flip == "alternating":
-        images = screening.alternated(images, part, epoch)
-    faces, targets = model.preprocess(images), labels  # (B, 48, 48) uint8 -> (B, C, size, size) float
+    labels = train.labels[part]
+    faces, targets = model.preprocess(train.images[part]), labels  # (B, 48, 48) uint8 -> (B, C, size, size) float
     if cfg.augment is not None:
         faces = cfg.augment(faces, draws, labels)
     if train.soft_labels is not None:

@@ -26,7 +26,6 @@ def images():
     [
         ("baseline", {}, 1_145_351, (128, 8, 8)),
         ("small_cnn", {}, 1_165_159, (256, 6, 6)),
-        ("small_cnn", {"squeeze_excitation": True, "head": "spatial"}, None, (256, 6, 6)),
         ("transfer", {"backbone": "resnet18"}, None, (128, 6, 6)),
         ("transfer", {"backbone": "vgg16"}, None, (512, 6, 6)),
     ],
@@ -59,16 +58,6 @@ def test_pooling_before_relu_gives_what_relu_before_pooling_gives():
     model, maps = models.build("baseline").eval(), torch.randn(4, 1, 48, 48)
     usual = torch.nn.Sequential(*[model.stages[k] for k in (0, 2, 1, 3, 5, 4, 6, 8, 7)])
     assert torch.equal(model.stages(maps), usual(maps))
-
-
-def test_squeeze_excitation_weighs_each_channel_by_all_means():
-    layer, maps = networks.SqueezeExcitation(64), torch.randn(2, 64, 3, 3)
-    out = layer(maps)
-    weight = (out / maps)[:, :, 0, 0]
-    assert torch.allclose(out, maps * weight[:, :, None, None], atol=1e-6) and ((weight > 0) & (weight < 1)).all()
-    assert not torch.allclose(weight[0], weight[1])
-    stages = models.build("small_cnn", squeeze_excitation=True).stages
-    assert sum(isinstance(part, networks.SqueezeExcitation) for part in stages) == 3 and stages[-1].weigh
 
 
 def test_an_ensemble_is_one_network_that_answers_with_its_members_mean(tmp_path, images):
@@ -150,7 +139,6 @@ def test_bad_model_files_are_told_apart(tmp_path):
     [
         ("resnet", {}, "choose one of baseline, small_cnn, ensemble, transfer, head"),
         ("transfer", {"backbone": "resnet50"}, "choose resnet18 or vgg16"),
-        ("small_cnn", {"head": "x"}, "head is 'x': choose average or spatial"),
     ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(name, arguments, message):
