@@ -14,7 +14,7 @@ CURVES = ["history.csv", "loss_curve.png", "accuracy_curve.png", "confusion_matr
 MODEL = [*CURVES, "predictions.npz", "metrics.json", "prediction_samples.png"]
 WRITTEN = {
     "01_exploration": ["train_distribution.png", "test_distribution.png", "sample_faces.png", "mean_faces.png"],
-    "02_cleaning": ["manifest.csv", "copies.png", "conflicts.png", "leakage.png", "metrics.json"],
+    "02_cleaning": ["manifest.csv", "duplicates.png", "conflicts.png", "leakage.png", "metrics.json"],
     "03_baseline_cnn": [
         *["baseline.safetensors", *MODEL, "comparison.png", "small_cnn/small_cnn.safetensors"],
         *(f"small_cnn/{name}" for name in ("history.csv", "predictions.npz", "metrics.json")),

@@ -22,7 +22,7 @@ def check_imbalance(study):
     assert {"stage", "data", "faces", "conditions", "gain", "decision", "config", "run", "headline"} == set(metrics)
     methods = {"class_weights", "mild_weights", "balanced_sampling", "synthetic_disgust", "logit_adjustment"}
     assert len(runs) == 12 and set(runs.condition) == set(metrics["conditions"]) == {"nothing", *methods}
-    assert set(metrics["gain"]) == set(metrics["config"]["remedies"]) == methods and "test" not in str(runs.columns)
+    assert set(metrics["gain"]) == set(metrics["config"]["methods"]) == methods and "test" not in str(runs.columns)
     stands = {condition: each["faces_an_epoch"] for condition, each in metrics["conditions"].items()}
     assert stands.pop("synthetic_disgust") > stands["nothing"] and set(stands.values()) == {stands["nothing"]}
     by_condition = runs.groupby("condition").mean(numeric_only=True)
@@ -71,11 +71,12 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path, capsys):
     trained_on = {condition: each["learnt"] for condition, each in metrics["conditions"].items()}
     assert trained_on["control_plain"] == trained_on["cleaned_plain"] < trained_on["raw_plain"]
     price, faces = metrics["price"]["plain"], metrics["faces"]
-    assert faces["test"] == faces["test_with_copy"] + faces["test_without_copy"] and faces["test_with_copy"] > 0
+    assert faces["test"] == faces["test_with_duplicate"] + faces["test_without_duplicate"] > 0
+    assert faces["test_with_duplicate"] > 0
     by_condition = runs.groupby("condition").mean(numeric_only=True)
     gain = by_condition.loc["control_plain"] - by_condition.loc["cleaned_plain"]
     assert price["test"]["value"] == pytest.approx(gain.test_accuracy, abs=2e-4)
-    expected = gain.test_with_copy_accuracy - gain.test_without_copy_accuracy
+    expected = gain.test_with_duplicate_accuracy - gain.test_without_duplicate_accuracy
     assert price["test_price"]["value"] == pytest.approx(expected, abs=4e-4)
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["value"] <= high

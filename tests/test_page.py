@@ -98,7 +98,7 @@ def test_the_kept_headlines_are_the_numbers_of_their_files():
     low, high = test["accuracy_ci95"]
     assert headline["03"]["value"] == f"{test['accuracy']:.1%}"
     assert headline["03"]["interval"] == f"95 % interval {low:.1%} to {high:.1%}"
-    leaked, faces = kept["02"]["with_copy_in_training"]["test"], kept["02"]["data"]["counts"]["test"]
+    leaked, faces = kept["02"]["with_duplicate_in_training"]["test"], kept["02"]["data"]["counts"]["test"]
     assert headline["02"]["value"] == f"{leaked / faces:.1%}"
     price = kept["06"]["price"]["plain"]["test_price"]
     assert headline["06"]["value"] == f"{100 * price['value']:+.1f} points"
