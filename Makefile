@@ -1,5 +1,5 @@
 # Thin on purpose: everything happens in `python -m fer_helpers.run <command> [NAME=value ...]`: Windows needs no make.
-# `make help` lists the commands and the variables: DATA BUDGET SEED OUT PARAMS DEVICE CLUSTER MODEL VIDEO A B TORCH_INDEX.
+# `make help` lists the commands and the variables: DATA BUDGET SEED OUT PARAMS DEVICE CLUSTER MODEL FORMAT INT8 VIDEO A B TORCH_INDEX.
 # PYTHON=python3.12 chooses the Python that builds .venv.
 PYTHON ?= python3
 
@@ -9,8 +9,8 @@ NAMES = $(foreach name,$(filter-out PYTHON,$(.VARIABLES)),$(if $(filter command,
 GIVEN = $(foreach name,$(NAMES),$(name)='$(subst ','\'',$(value $(name)))')
 RUN = @"$(PYTHON)" -m fer_helpers.run
 
-COMMANDS = help setup run-all studies 01 02 03 04 05 06 07 08 09 10 lab report compare evaluate demo video check test \
-  rehearse bench bench-accuracy reference address clean tests
+COMMANDS = help setup run-all studies 01 02 03 04 05 06 07 08 09 10 lab report compare evaluate export demo video check \
+  test rehearse bench bench-accuracy reference address clean tests
 
 .PHONY: $(COMMANDS)
 .NOTPARALLEL:

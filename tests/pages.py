@@ -133,8 +133,8 @@ class Chromium:
 
 
 @contextmanager
-def chromium():
-    """A browser that is ended afterwards; it reads what it is asked from its file 3, and answers into file 4."""
+def chromium(*more: str):
+    """A browser with `more` flags, ended afterwards; it reads what it is asked from its file 3, answers into file 4."""
     import fcntl  # Windows has none, and its browsers no such pipe
 
     (read, to), (of, written) = os.pipe(), os.pipe()
@@ -142,7 +142,7 @@ def chromium():
     os.close(read)
     os.close(written)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe", *more]
         process = subprocess.Popen(
             [PROGRAM, *flags, f"--user-data-dir={profile}"],
             preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)),

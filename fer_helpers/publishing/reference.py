@@ -10,7 +10,7 @@ import pandas as pd
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import readme, rendering
+from fer_helpers.publishing import export, readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -112,7 +112,10 @@ def _keep_weights(path: Path, target: Path) -> None:
     thresholds = {"confidence_thresholds": table} if table else {}  # the file alone knows when it is confident enough
     models.save(network, target, half=True, metrics=network.card["metrics"] | thresholds)
     if not target.match(SECOND):
-        rendering.write(target.parent / "MODEL_CARD.md", _model_card(paths.read_json(target.parent / "metrics.json")))
+        text = _model_card(paths.read_json(target.parent / "metrics.json"))
+        rendering.write(target.parent / "MODEL_CARD.md", text)
+        if target.stem in export.PUBLISHED:  # from the weights in half precision, so that both files answer alike
+            export.export(models.load(target), target.with_suffix(".onnx"), model_card=text)
 
 
 def _model_card(card: dict) -> str:

@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
         command, options = parse(words)
         if command not in ("help", "clean"):
             this, python = Path(sys.executable), environment.ensure(options.get("TORCH_INDEX", ""))
-            if command in ("demo", "video") and python == this:
+            if command in ("demo", "video") and "FORMAT" not in options and python == this:
                 python = environment.with_demo()
             if python != this:
                 again = [str(python), "-m", "fer_helpers.run", *words]
@@ -101,6 +101,10 @@ def do(command: str, options: dict[str, str]) -> int | None:
         return style() or module("pytest", *workers, *marks, *words)
     if command == "lab":
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *words)
+    if command == "export" or (command == "demo" and "FORMAT" in options):
+        from fer_helpers.publishing import export
+
+        return export.run(command, options, out / "exports")
     if command in ("demo", "video"):
         from fer_helpers.photos import webapp
 
