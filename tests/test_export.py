@@ -76,8 +76,7 @@ def altered(source, target, **card):
         ("truncated", {}, "not a whole safetensors file"),
         ("another", {}, "weights of another network than 'baseline'"),
         ("others", {}, "names its outputs"),
-        ("head", {}, "feature maps"),
-        ("head", {"FORMAT": "tflite"}, "FORMAT=tflite isn't known: export takes onnx or web"),
+        ("none", {"FORMAT": "tflite"}, "FORMAT=tflite isn't known: export takes onnx or web"),
     ],
 )
 def test_what_cannot_be_exported_is_a_sentence_and_leaves_no_file(file, options, sentence, tmp_path):
@@ -88,16 +87,14 @@ def test_what_cannot_be_exported_is_a_sentence_and_leaves_no_file(file, options,
         altered(source, target, architecture="baseline")
     elif file == "others":
         altered(source, target, emotions=["happy", "sad"])
-    elif file == "head":
-        head = models.build("head")
-        safetensors.torch.save_file(
-            head.state_dict(),
-            target,
-            metadata={"fer": json.dumps({"emotions": EMOTIONS, "input": {}, "views": 1, **head.recipe})},
-        )
     with pytest.raises((UserError, ValueError, OSError), match=re.escape(sentence)):
         export.run("export", {"MODEL": str(target), **options}, tmp_path / "out")
     assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_the_head_of_a_network_is_no_network(tmp_path):
+    with pytest.raises(ValueError, match="takes feature maps: export the whole network"):
+        export.export(models.build("head"), tmp_path / "model.onnx")
 
 
 def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch, tmp_path):
