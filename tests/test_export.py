@@ -58,8 +58,8 @@ def test_an_ensemble_is_one_file_and_int8_is_a_smaller_one(tmp_path):
     own = predict.probabilities(model, FACES, 1)
     assert np.abs(export.probabilities(file, FACES) - own).max() < 1e-4
     small = export.quantise(file, tmp_path / "small.onnx", FACES)
-    assert np.abs(export.probabilities(small, FACES) - own).max() < 0.05 and notes(small) == notes(file)
-    assert small.stat().st_size < 0.7 * file.stat().st_size
+    assert np.abs(export.probabilities(small, FACES) - own).max() < 1e-3
+    assert notes(small).items() >= notes(file).items() and small.stat().st_size < 0.7 * file.stat().st_size
 
 
 def altered(source, target, **card):

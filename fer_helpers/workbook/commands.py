@@ -44,7 +44,7 @@ VARIABLES = {
     "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
     "FORMAT": "onnx (the file alone) or web (a page in which it runs, also for demo: no server needed)",
-    "INT8": "1: a file four times smaller and faster, its scales set on training faces of DATA; 0 if not given",
+    "INT8": "1: a file four times smaller, twice as fast, its scales set on training faces of DATA; 0 if not given",
     "A": "a folder of results to compare with, outputs/ if not given",
     "B": "the folder of results that is compared with A",
     "VIDEO": "a film (.mp4, .mov, .webm, ...)",
