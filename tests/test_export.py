@@ -18,6 +18,7 @@ from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.photos import album
 from fer_helpers.publishing import browser, export
+from fer_helpers.workbook import cli
 from tests import pages, webcam
 
 onnx = pytest.importorskip("onnx")
@@ -90,6 +91,12 @@ def test_what_cannot_be_exported_is_a_sentence_and_leaves_no_file(file, options,
     with pytest.raises((UserError, ValueError, OSError), match=re.escape(sentence)):
         export.run("export", {"MODEL": str(target), **options}, tmp_path / "out")
     assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_a_demo_has_one_format():
+    for words, sentence in ((["FORMAT=onnx"], "demo takes web"), (["FORMAT=web", "PARAMS=fps=5"], "takes no PARAMS")):
+        with pytest.raises(UserError, match=sentence):
+            cli.do(*cli.parse(["demo", *words]))
 
 
 def test_the_head_of_a_network_is_no_network(tmp_path):
