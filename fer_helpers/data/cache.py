@@ -15,7 +15,7 @@ from fer_helpers.data import keys, layouts
 from fer_helpers.faces import Faces, pixel_sha256
 
 # Raised by hand when the same files are read as other faces, labels or splits: then no cache from before is used.
-READER = 1
+READER = 2
 KEPT = 3
 ZIP_END = 16_000_000  # bytes; a zip ends with its directory (names, check sums, sizes): 3 MB for FER-2013
 
@@ -23,7 +23,7 @@ ZIP_END = 16_000_000  # bytes; a zip ends with its directory (names, check sums,
 def fingerprint(path: Path, layout: str) -> str:
     """Names the cache of what lies at `path`, without decoding it; a file that was moved keeps it.
 
-    zip: its size and its end. csv: the file. folder: names, sizes and times of change.
+    zip: its size and its end. csv, tar: the file. folder: names, sizes and times of change.
     """
     if layout == "folder":
         entries = sorted((entry.name, entry.size, entry.changed) for entry in layouts.folder_entries(path))

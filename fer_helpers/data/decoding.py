@@ -17,7 +17,7 @@ BLOCK = 512  # images that a thread reads at a time; handing them over one by on
 def decode(entries, fetch, problems):
     """(N, 48, 48) uint8 images and (N,) bool, False where a file couldn't be read or decoded.
 
-    entries: things with a `name`. fetch: entry -> its bytes. problems: kind -> names, added to.
+    entries: things with a `name`. fetch: entry -> its bytes. problems: kind -> (name, reason), added to.
     """
     blocks = (entries[at : at + BLOCK] for at in range(0, len(entries), BLOCK))
     faces, good = np.zeros((len(entries), SIDE, SIDE), np.uint8), np.zeros(len(entries), bool)
@@ -29,7 +29,7 @@ def decode(entries, fetch, problems):
                 faces[row], good[row] = face, True
             if note:
                 kind = "Files that can't be decoded, left out" if face is None else "Images converted to 48×48 grey"
-                problems[kind].append(f"{entries[row].name} ({note})")
+                problems[kind].append((entries[row].name, note))
     return faces, good
 
 

@@ -1,29 +1,30 @@
-"""Reading the data in every layout that people have it in: folders of images, the same as a zip, CSV.
+"""Reading the data in every layout that people have it in: folders of images, the same as a zip or tar, CSV.
 
-What can't be used is left out and named; the reading stops only where nothing usable is left.
+What can't be used is left out and named; the reading stops only where nothing usable is left, or an
+emotion may be lost.
 """
 
 import os
-import warnings
+import re
+import shutil
+import tarfile
+import tempfile
+import textwrap
 import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from fer_helpers.cleaning import duplicates
-from fer_helpers.data import csv_files, decoding
-from fer_helpers.data.vocabulary import EMOTION_FOLDERS, SPLIT_FOLDERS, split_in_name
-from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
+from fer_helpers.data import csv_files, decoding, finding, splits, vocabulary
+from fer_helpers.faces import EMOTIONS, Faces
 
 EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>/, or fer2013.csv"
-PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
-DEPTH = 2  # folders that may lie around the data, as in archive/fer2013/train
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
 LARGEST_ZIP = 10_000_000_000  # bytes of all that a zip holds, unpacked
 LISTED = 1000  # files that a problem names; the others are counted
@@ -38,180 +39,166 @@ class Entry(NamedTuple):
     changed: int = 0
 
 
-def _sentences(problems: dict) -> list[str]:
-    """What the problem is, how many files or rows have it, and the first of them: one sentence a kind."""
+def _sentences(problems: dict, listed: int = LISTED) -> list[str]:
+    """What the problem is, how many files or rows have it, the first of them for each reason: one sentence a kind."""
     sentences = []
-    for kind, names in problems.items():
-        more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-        sentences.append(f"{kind} ({len(names):,}): {', '.join(names[:LISTED])}{more}." if names else f"{kind}.")
+    for kind, found in problems.items():
+        named, groups, left = [], defaultdict(list), len(found)
+        for name, reason in found:
+            groups[reason].append(name)
+        for reason, names in [*groups.items()][:listed]:
+            named.append(", ".join(names[:listed]) + (f" ({reason})" if reason else ""))
+            left -= len(names[:listed])
+        more = f" and {left:,} more" if left else ""
+        sentences.append(f"{kind} ({len(found):,}): {'; '.join(named)}{more}." if found else f"{kind}.")
     return sentences
-
-
-def ignored(name: str) -> bool:
-    """True for what systems leave behind: hidden files, __MACOSX, Thumbs.db."""
-    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
-
-
-def rank(name: str) -> tuple:
-    """Sorts files that lie together: the usual names of the data first."""
-    file = name.rsplit("/", 1)[-1].lower()
-    return (PREFERRED.index(file) if file in PREFERRED else len(PREFERRED)), name
 
 
 def read(path: Path, layout: str) -> Faces:
     """The faces at `path`; sorted by name, those of a CSV in the order of its rows.
 
-    layout: folder (`path` holds the split folders), zip or csv.
+    layout: folder (`path` holds the split or emotion folders), zip, tar or csv.
     source: `layout`, `official_split` and `problems`, a sentence for each kind of problem.
-    Raises ValueError if a file is broken as a whole, or too little is left to train and test with.
+    Raises ValueError if a file is broken as a whole, an emotion may be lost under a name that isn't known, or too
+    little is left to train and test with.
     """
-    problems = defaultdict(list)  # kind -> names of the files or rows that have it
-    if layout == "folder":
-        people = _read_images(folder_entries(path), lambda entry: Path(entry.place).read_bytes(), problems)
-    elif layout == "zip":
-        people = _read_zip(path, problems)
-    else:
-        with path.open("rb") as stream:
-            people = csv_files.read(stream, path.name, problems)
-    _refuse(people, path, problems)
-    if "val" not in people.split:
-        people = _cut_validation(people, path.name, problems)
-        _refuse(people, path, problems)
+    problems = defaultdict(list)  # kind -> (name, reason) of the files or rows that have it
+    people = _read(path, layout, problems)
+    for step in (splits.draw, splits.rename, splits.cut_validation):
+        if lacking := splits.lacking(people):
+            noticed = [textwrap.shorten(each, 300, placeholder=" ...") for each in _sentences(problems, 3)[:6]]
+            noticed = " ".join(["", "What was noticed:", *noticed]) if noticed else ""
+            raise ValueError(f"{path.name} has {lacking}. {EXPECTED}; what was read is {path}.{noticed}")
+        people = step(people, path.name, problems)
     return replace(people, source={**people.source, "problems": _sentences(problems)})
 
 
-def _refuse(people, path, problems):
-    """Raise ValueError if there is no training or test face, or one emotion alone in training."""
-    emotions = np.count_nonzero(people.part("train").counts())
-    lacks = "no usable training faces" if not emotions else "training faces of one emotion only" if emotions < 2 else ""
-    if lacks := lacks or ("" if "test" in people.split else "no usable test faces"):
-        noticed = " ".join(["", "What was noticed:", *_sentences(problems)]) if problems else ""
-        raise ValueError(f"{path.name} has {lacks}. {EXPECTED}; what was read is {path}.{noticed}")
-
-
-def folder_entries(path: str | Path, above: str = "") -> Iterator[Entry]:
-    """The split folders at `path`, and what lies in them and in their emotion folders. above: names begin with it."""
-    for item in os.scandir(path):
-        name = f"{above}{item.name}"
-        if item.is_dir() and (above or name.lower() in SPLIT_FOLDERS):
-            yield Entry(f"{name}/", 0, item.path)
-            if name.count("/") < 2:
-                yield from folder_entries(item.path, f"{name}/")
-        elif above:
-            status = item.stat(follow_symlinks=item.is_file())  # a link to nowhere has no status but its own
-            yield Entry(name, status.st_size, item.path, status.st_mtime_ns)
-
-
-def _read_zip(path, problems):
+def _read(path, layout, problems, wrap=""):
+    if layout == "folder":
+        return _read_images(folder_entries(path), lambda entry: Path(entry.place).read_bytes(), problems, wrap)
+    if layout == "csv":
+        with path.open("rb") as stream:
+            return csv_files.read(stream, path.name, problems, wrap)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (size := sum(info.file_size for info in archive.infolist())) > LARGEST_ZIP:
-                raise ValueError(
-                    f"{path} would unpack to {size / 1e9:,.0f} GB, FER-2013 to less than 1: not this file."
-                )
-            entries = [Entry(info.filename.replace("\\", "/"), info.file_size, info) for info in archive.infolist()]
-            if inside := _below_prefix(entries):
-                return _read_images(inside, lambda entry: archive.read(entry.place), problems, "zip of ")
-            shown = [entry for entry in entries if not any(map(ignored, entry.name.split("/")))]
-            tables = [entry for entry in shown if entry.name.lower().endswith(".csv")]
-            if not tables:
-                raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
-            table = min(tables, key=lambda entry: rank(entry.name))
-            with archive.open(table.place) as stream:
-                return csv_files.read(stream, f"{table.name} in {path.name}", problems, "zip of ")
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is a broken zip ({error}). Download or copy it again.") from error
+        return (_read_zip if layout == "zip" else _read_tar)(path, problems, wrap)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise ValueError(f"{path} is a broken {layout} ({error}). Download or copy it again.") from error
 
 
-def _below_prefix(entries):
-    """The entries from the split folders on, whatever folders lie around these; [] if there are no split folders."""
-    prefixes = set()
-    for *folders, _ in {tuple(entry.name.split("/")) for entry in entries}:
-        depths = [depth for depth, folder in enumerate(folders[: DEPTH + 1]) if folder.lower() in SPLIT_FOLDERS]
-        if depths and not any(map(ignored, folders)):
-            prefixes.add("".join(f"{folder}/" for folder in folders[: depths[0]]))
-    if not prefixes:
-        return []
-    prefix = min(prefixes, key=lambda text: (text.count("/"), text))
-    below = [entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries if entry.name.startswith(prefix)]
-    outside = [entry for entry in entries if not entry.name.startswith(prefix) and ".." in entry.name.split("/")]
-    return outside + [each for each in below if each.name.split("/")[0].lower() in SPLIT_FOLDERS or ".." in each.name]
+def folder_entries(path: str | Path) -> Iterator[Entry]:
+    """The split folders at `path`, or without them the emotion folders, and what lies in them; of others the name."""
+    tops = sorted(item for item in Path(path).iterdir() if not finding.ignored(item.name) and item.is_dir())
+    of_splits = [item for item in tops if item.name.lower() in vocabulary.SPLIT_WORDS]
+    known = vocabulary.meanings({item.name for item in tops}, EMOTIONS, {}) if not of_splits else ()
+    for item in of_splits or tops:
+        yield from _below(item, f"{item.name}/", 2 if of_splits else int(item.name in known))
+
+
+def _below(folder, above, levels):
+    yield Entry(above, 0, str(folder))
+    for item in os.scandir(folder) if levels else ():
+        if item.is_dir() and not finding.ignored(item.name):
+            yield from _below(item.path, f"{above}{item.name}/", levels - 1)
+        elif not (item.is_dir() or finding.ignored(item.name)):
+            status = item.stat(follow_symlinks=item.is_file())  # a link to nowhere has no status but its own
+            yield Entry(f"{above}{item.name}", status.st_size, item.path, status.st_mtime_ns)
+
+
+def _check_size(path, size):
+    if size > LARGEST_ZIP:
+        raise ValueError(f"{path} would unpack to {size / 1e9:,.0f} GB, FER-2013 to less than 1: not this file.")
+
+
+def _read_tar(path, problems, wrap):
+    with tempfile.TemporaryDirectory() as place, tarfile.open(path) as archive:
+        root, size = Path(place).resolve(), 0
+        for member in archive:
+            size += member.size
+            _check_size(path, size)
+            to = (root / member.name).resolve()
+            if member.isfile() and to.is_relative_to(root):
+                to.parent.mkdir(parents=True, exist_ok=True)
+                with archive.extractfile(member) as stream, to.open("wb") as file:
+                    shutil.copyfileobj(stream, file)
+        if not (there := finding.look(root)):
+            raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
+        return _read(*there, problems, wrap + "tar of ")
+
+
+def _read_zip(path, problems, wrap):
+    wrap += "zip of "
+    with zipfile.ZipFile(path) as archive:
+        _check_size(path, sum(info.file_size for info in archive.infolist()))
+        if any(info.flag_bits & 1 for info in archive.infolist()):
+            raise ValueError(f"{path.name} is locked with a password. Unpack it and give the folder.")
+        names = ((info.filename.replace("\\", "/").removeprefix("./"), info) for info in archive.infolist())
+        entries = [Entry(name, info.file_size, info) for name, info in names if ".." not in name.split("/")]
+        if outside := [(info.filename, "") for info in archive.infolist() if ".." in re.split(r"[/\\]", info.filename)]:
+            problems["Files left out for '..' in their path"] = outside
+        place_of, inside = finding.tree(entries, archive)
+        if not (there := finding.nearest(PurePosixPath(), inside)):
+            raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
+        at, layout = there
+        if layout == "folder":
+            root = f"{at}/" if at.name else ""
+            below = [each._replace(name=each.name[len(root) :]) for each in entries if each.name.startswith(root)]
+            return _read_images(below, lambda entry: archive.read(entry.place), problems, wrap)
+        with archive.open(place_of[at]) as stream, tempfile.TemporaryDirectory() as place:
+            if layout == "csv":
+                return csv_files.read(stream, f"{at} in {path.name}", problems, wrap)
+            with (inner := Path(place) / at.name).open("wb") as file:
+                shutil.copyfileobj(stream, file)
+            return _read(inner, layout, problems, wrap)
 
 
 def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
-    chosen, labels = _choose(entries, problems)
+    chosen, labels, depth = _choose([*entries], problems)
     images, good = decoding.decode(chosen, fetch, problems)
     names = np.array([entry.name for entry in chosen], dtype=str)[good]
-    folder = np.array([SPLIT_FOLDERS[name.split("/")[0].lower()] for name in names], dtype="<U5")
-    split, official = _official(names, folder, problems)
-    layout = wrap + ("train/val/test folders" if "val" in folder else "train/test folders")
+    tops = [name.split("/")[0].lower() if depth else "" for name in names]
+    split, official = splits.official(names, tops, problems)
+    given = "train/val/test" if "val" in map(vocabulary.SPLIT_WORDS.get, tops) else "train/test" if depth else "emotion"
     labels = torch.tensor(labels, dtype=torch.int64)[torch.from_numpy(good)]
-    return Faces(torch.from_numpy(images[good]), labels, split, names, {"layout": layout, "official_split": official})
+    source = {"layout": f"{wrap}{given} folders", "official_split": official}
+    return Faces(torch.from_numpy(images[good]), labels, split, names, source)
 
 
 def _choose(entries, problems):
-    """The files in emotion folders, sorted by name, and their labels; all else is named in `problems`."""
-    chosen, labels, unknown, files_in = [], [], {}, Counter()
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        *folders, file = entry.name.split("/")
-        emotion = folders[1].lower() if len(folders) > 1 else ""
-        if ".." in folders or entry.size > LARGEST:
-            reason = "'..' in its path" if ".." in folders else f"{entry.size / 1e6:,.0f} MB"
-            problems["Files left out for their path or size"].append(f"{entry.name} ({reason})")
-        elif any(map(ignored, filter(None, (*folders, file)))) or (len(folders) == 1 and not file):
+    """The files in emotion folders, sorted by name, their labels, and how many folders lie above; all else is named."""
+    entries = [entry for entry in entries if not any(map(finding.ignored, entry.name.rstrip("/").split("/")))]
+    entries.sort(key=lambda entry: entry.name)
+    of_splits = [entry for entry in entries if entry.name.partition("/")[0].lower() in vocabulary.SPLIT_WORDS]
+    depth, seen = int(bool(of_splits)), [(entry, entry.name.split("/")) for entry in of_splits or entries]
+    known = vocabulary.meanings({parts[depth] for _, parts in seen if len(parts) > depth + 1}, EMOTIONS, problems)
+    chosen, labels, files_in = [], [], defaultdict(Counter)
+    for entry, parts in seen:
+        above, word, file = parts[0] if depth else "", parts[depth], parts[-1]
+        if len(parts) > depth + 1:
+            files_in[above][word] += bool(file) and entry.size <= LARGEST
+        if not file or (len(parts) > depth + 1 and word not in known):
             continue
-        elif emotion and emotion not in EMOTION_FOLDERS:
-            unknown[f"{folders[0]}/{folders[1]}"] = get_close_matches(emotion, EMOTION_FOLDERS, 1)
-        elif len(folders) != 2:
-            problems["Files outside the emotion folders, not read"].append(entry.name)
+        if len(parts) != depth + 2:
+            problems["Files outside the emotion folders, not read"].append((entry.name, ""))
+        elif entry.size > LARGEST:
+            problems["Files left out for their size"].append((entry.name, f"{entry.size / 1e6:,.0f} MB"))
+        elif chosen and chosen[-1].name == entry.name:
+            problems["Files of the same name, of which the first is read"].append((entry.name, ""))
         else:
-            label = EMOTION_FOLDERS[emotion]
-            files_in[folders[0], label] += bool(file)
-            if file and chosen and chosen[-1].name == entry.name:
-                problems["Files of the same name, of which the first is read"].append(entry.name)
-            elif file:
-                chosen.append(entry)
-                labels.append(label)
-    for folder, close in unknown.items():
-        hint = "".join(f" (did you mean {name}?)" for name in close)
-        problems["Folders that aren't an emotion, not read"].append(folder + hint)
-    for split in sorted({split for split, _ in files_in}):
+            chosen.append(entry)
+            labels.append(known[word])
+    _tell_folders(files_in, known, problems)
+    return chosen, labels, depth
+
+
+def _tell_folders(files_in, known, problems):
+    """Name what is no emotion, missing or empty. files_in: split -> word of an emotion -> its files."""
+    for split, words in sorted(files_in.items()):
+        above = f"{split}/" if split else ""
+        vocabulary.check({*words}, known, split or "The data")
+        strange = [(above + word, "") for word in words if word not in known]
+        if strange:
+            problems["Folders that aren't one of the seven emotions, not read"] += strange
         for label, emotion in enumerate(EMOTIONS):
-            if not files_in[split, label]:
-                state = "empty" if (split, label) in files_in else "missing"
-                problems[f"Emotion folders that are {state}"].append(f"{split}/{emotion}")
-    return chosen, labels
-
-
-def _official(names, folder, problems):
-    """(N,) split of each image, and whether that is the official one.
-
-    The folder decides; where no folder is for validation, the names part test/ into PublicTest and PrivateTest.
-    """
-    stated = np.array([split_in_name(name) for name in names], dtype="<U5")
-    split, of_test = folder, (folder == "test") & np.isin(stated, ("val", "test"))
-    if "val" not in folder and 2 * of_test.sum() > (folder == "test").sum():  # too few would be no validation split
-        split = np.where(of_test, stated, folder)
-    unfit = names[stated != split]
-    if len(unfit) and any(stated):
-        kind = "Names that don't fit the official splits (Training_, PublicTest_, PrivateTest_); their folder decides"
-        problems[kind] = unfit.tolist()
-    return split, not len(unfit)
-
-
-def _cut_validation(people, name, problems):
-    """A fifth of the training faces as validation: emotions in proportion, exact and near-duplicates on one side."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    train = np.flatnonzero(people.split == "train")
-    labels, images = people.labels[train].numpy(), people.images[train].numpy()
-    groups, _ = duplicates.find_duplicates(images, flat=duplicates.is_flat(images), sha256=pixel_sha256(images))
-    if len(set(groups)) < 5 or np.bincount(labels).max() < 5:
-        raise ValueError(f"{name} has too few different training faces to cut a fifth for validation: add some.")
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of emotions with fewer than five faces
-        _, chosen = next(StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, groups))
-    split = people.split.copy()
-    split[train[chosen]] = "val"
-    kind = f"No validation split was there: {len(chosen):,} of {len(train):,} training faces became one"
-    problems[f"{kind}, in proportion to the emotions and with exact and near-duplicates on one side"] = []
-    return replace(people, split=split, source={**people.source, "official_split": False})
+            counts = [count for word, count in words.items() if known.get(word) == label]
+            if not any(counts):
+                problems[f"Emotion folders that are {'empty' if counts else 'missing'}"].append((above + emotion, ""))

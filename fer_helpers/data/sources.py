@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_helpers import paths
-from fer_helpers.data import cache, kaggle, layouts, synthetic, vocabulary
+from fer_helpers.data import cache, finding, kaggle, layouts, synthetic, vocabulary
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
 SHOWN_LINES, SHOWN_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
@@ -64,7 +64,7 @@ def find(data: str | Path = "auto") -> Location:
     if asked.lower() != "auto":
         return _given(asked, name)
     folder = paths.ROOT / "data"
-    if folder.is_dir() and (there := look(folder)):
+    if folder.is_dir() and (there := finding.look(folder)):
         return Location(*there, "in the workbook's data folder")
     try:
         return _from_kaggle()
@@ -74,7 +74,7 @@ def find(data: str | Path = "auto") -> Location:
 
 def _from_kaggle():
     folder = kaggle.fetch()
-    if there := look(folder):
+    if there := finding.look(folder):
         return Location(*there, f"from Kaggle, {kaggle.HANDLE}")
     raise ConnectionError(f"What came from Kaggle holds no data set: {folder}. Give a path instead: DATA=archive.zip")
 
@@ -90,37 +90,14 @@ def _given(asked, name):
             f"{''.join(f'Did you mean {word}? ' for word in close)}"
             f"Give the path of archive.zip, of fer2013.csv or of a folder with train and test, or data=synthetic."
         )
-    if there := look(path):
+    if there := finding.look(path):
         return Location(*there, f"named by {name}")
     if path.is_dir():
         state = "holds nothing that looks like the data" if any(path.iterdir()) else "is empty"
-        raise ValueError(f"The folder {path} {state}. {layouts.EXPECTED}, at most {layouts.DEPTH} folders deep.")
-    raise ValueError(f"{path} is neither a folder nor a .zip nor a .csv. {layouts.EXPECTED}; unpack other archives.")
-
-
-def look(path: Path) -> tuple[Path, str] | None:
-    """Where the data lies, at `path` or in folders below, and its layout; None where nothing looks like it."""
-    if path.is_file():
-        layout = path.suffix.lower().removeprefix(".")
-        return (path, layout) if layout in ("zip", "csv") else None
-    queue = [(path, 0)]
-    for folder, depth in queue:  # it grows meanwhile: folders that lie deeper come later
-        inside = [item for item in folder.iterdir() if not layouts.ignored(item.name)]
-        folders = sorted(item for item in inside if item.is_dir())
-        if any(item.name.lower() in vocabulary.SPLIT_FOLDERS for item in folders):
-            return folder, "folder"
-        if files := [item for item in inside if _promising(item)]:
-            return look(min(files, key=lambda item: layouts.rank(item.name)))
-        queue += [(item, depth + 1) for item in folders if depth < layouts.DEPTH]
-    return None
-
-
-def _promising(item):
-    """True for a zip, and for a CSV that has its usual name or a column of pixels."""
-    if item.suffix.lower() != ".csv" or item.name.lower() in layouts.PREFERRED or not item.is_file():
-        return item.suffix.lower() in (".zip", ".csv") and item.is_file()
-    with item.open(encoding="utf-8", errors="replace") as stream:
-        return "pixels" in stream.readline(1000)
+        raise ValueError(f"The folder {path} {state}. {layouts.EXPECTED}.")
+    raise ValueError(
+        f"{path} is neither a folder nor a .zip, .tar.gz or .csv. {layouts.EXPECTED}; unpack other archives."
+    )
 
 
 def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = print) -> Faces:

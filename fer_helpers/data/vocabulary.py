@@ -1,14 +1,85 @@
 """Emotions and splits as people write them, in small letters: another spelling or another order is a line here."""
 
+import re
+from difflib import get_close_matches
+
 from fer_helpers.faces import EMOTIONS, SPLIT_TITLES
 
-EMOTION_FOLDERS = {name: label for label, name in enumerate(EMOTIONS)}
+WORDS = {
+    "angry": "angry anger angered mad rage furious",
+    "disgust": "disgust disgusted disgusting",
+    "fear": "fear fearful afraid scared frightened",
+    "happy": "happy happiness joy joyful smile smiling",
+    "neutral": "neutral neutrality normal",
+    "sad": "sad sadness unhappy sorrow",
+    "surprise": "surprise surprised astonished",
+}
+EMOTION_WORDS = {word: EMOTIONS.index(name) for name, words in WORDS.items() for word in words.split()}
+OTHERS = ("contempt", "contemptuous", "unknown", "other", "others", "none", "uncertain", "nf", "not-a-face", "no-face")
 CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # of the numbers 0 to 6 in fer2013.csv
-CSV_LABELS = {str(number): EMOTIONS.index(name) for number, name in enumerate(CSV_ORDER)}
-SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+RAF_ORDER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # of the numbers 1 to 7 in RAF-DB
 USAGES = {title.lower(): split for split, title in SPLIT_TITLES.items()}  # in the CSV, and how files' names begin
+SPLIT_WORDS = {
+    **USAGES,
+    **dict.fromkeys(("train", "trainset", "train_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "val_set"), "val"),
+    **dict.fromkeys(("test", "testing", "testset", "test_set"), "test"),
+}
 
 
 def split_in_name(name: str) -> str:
     """The split that a file's own name states, as Training_3908.jpg does; "" if none."""
     return USAGES.get(name.rsplit("/", 1)[-1].split("_")[0].lower(), "")
+
+
+def holds_data(folders: list[str]) -> bool:
+    """True if these folders, lying together, are splits, or emotions without splits."""
+    plain = {folder.lower() for folder in folders}
+    emotions = {EMOTION_WORDS.get(_word(folder)) for folder in plain} - {None}
+    return bool(plain & SPLIT_WORDS.keys()) or len(emotions) > 1 or {*"123456"} <= plain
+
+
+def _word(text: str) -> str:
+    """In small letters, without a number before it: 0_Angry is angry."""
+    return re.sub(r"^\d+[\W_]+(?=\D)", "", text.strip().lower())
+
+
+def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, int]:
+    """Label of each word that means an emotion, by synonym, near miss or number; told unless the word is in `usual`.
+
+    Raises ValueError for numbers whose order can't be known.
+    """
+    of = {word: EMOTION_WORDS.get(_word(word)) for word in words}
+    numbers = {word: int(match[1]) for word in words if (match := re.fullmatch(r"0*(\d)(?:\.0*)?", word.strip()))}
+    if 0 in (found := {*numbers.values()}) and 7 not in found:
+        of |= {word: EMOTIONS.index(CSV_ORDER[k]) for word, k in numbers.items() if k < 7}
+    elif 7 in found and 0 not in found:
+        of |= {word: EMOTIONS.index(RAF_ORDER[k - 1]) for word, k in numbers.items() if k < 8}
+    elif len(found) > 1:
+        raise ValueError(
+            f"The emotions are the numbers {', '.join(map(str, sorted(found)))}: their order can't be known. Known are "
+            f"0 to 6 (FER-2013: {', '.join(CSV_ORDER)}) and 1 to 7 (RAF-DB: {', '.join(RAF_ORDER)}); write the names."
+        )
+    for word in [word for word, label in of.items() if label is None and len(words) < 100]:
+        close = get_close_matches(_word(word)[:30], EMOTION_WORDS, 1, 0.8)
+        if close and close[0][0] == _word(word)[0]:  # unhappily isn't happy
+            of[word] = EMOTION_WORDS[close[0]]
+    of = {word: label for word, label in of.items() if label is not None}
+    if told := [
+        (f"{word} as {EMOTIONS[label]}", "") for word, label in sorted(of.items()) if word.lower() not in usual
+    ]:
+        problems["Names of emotions read as what they mean"] = told
+    return of
+
+
+def check(words: set[str], known: dict[str, int], where: str) -> None:
+    """Raise ValueError if an emotion has no word here while there is a word that nobody knows: it may be this one's."""
+    strange = sorted(word for word in words if word not in known and _word(word) not in OTHERS)
+    lacking = [name for label, name in enumerate(EMOTIONS) if label not in {known.get(word) for word in words}]
+    if strange and lacking:
+        more = f" and {len(strange) - 5:,} more" if len(strange) > 5 else ""
+        raise ValueError(
+            f"{where} has nothing for {', '.join(lacking)}, and these names aren't known: "
+            f"{', '.join(word[:30] or 'empty' for word in strange[:5])}{more}. Rename what is one of the seven "
+            f"({', '.join(EMOTIONS)}), take away what is none."
+        )

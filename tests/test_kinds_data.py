@@ -1,0 +1,259 @@
+"""Other people's data: what they have, and what must happen; and at random, what nobody has thought of."""
+
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_helpers.data import finding, layouts, vocabulary
+from fer_helpers.faces import EMOTIONS
+from tests.test_sources import encoded, folder_of, load, problem, tree, workbook, zip_of  # noqa: F401, the fixture
+
+NOUNS = ["Anger", "Disgusted", "FEARFUL", "Happiness", "neutrality", "Sadness", "suprise"]
+RAF = dict(zip("1234567", vocabulary.RAF_ORDER, strict=True))
+FER = dict(zip("0123456", vocabulary.CSV_ORDER, strict=True))
+TWO = {"train": "x" * 6, "test": "x" * 2}
+
+
+def called(names, titles=TWO, above="{split}/"):
+    """name -> bytes of a small data set whose folders for EMOTIONS have these names."""
+    own = dict(zip(EMOTIONS, names, strict=True))
+    parts = ((name.split("/"), content) for name, content in tree(titles, official=False).items())
+    return {f"{above.format(split=split)}{own[of]}/{split}_{file}": data for (split, of, file), data in parts}
+
+
+def numbered(order):
+    return called([next(number for number, name in order.items() if name == emotion) for emotion in EMOTIONS])
+
+
+def tar_of(files, path):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def table(comma=",", usages=("Training",) * 6 + ("PublicTest", "PrivateTest"), blank=" ", label=str, code="utf-8"):
+    """A CSV as bytes: 16 faces of each emotion; label: number 0 to 6 -> what stands for it."""
+    rng, quote = np.random.default_rng(0), '"' if comma in blank else ""
+    lines = [comma.join(["emotion", "pixels", "Usage"][: 3 if usages else 2])]
+    for row in range(112):
+        pixels = quote + blank.join(map(str, rng.integers(0, 256, 2304))) + quote
+        lines.append(comma.join([label(row % 7), pixels, *([usages[row // 7 % len(usages)]] if usages else [])]))
+    return "\n".join(lines).encode(code)
+
+
+CLASSES = called(EMOTIONS, {"train": "x" * 12}, above="")
+ADDED = {"train/contempt/a.png": b"x", "train/lost+found/a.png": b"x"}
+OFFICIAL = {"Training": "x" * 6, "PublicTest": "x" * 2, "PrivateTest": "x" * 2}
+TABLE = table()
+KINDS = {  # what people have: (name -> bytes, counts of an emotion in train, val and test or None, what is told)
+    "nouns": (called(NOUNS), None, "(7): Anger as angry, Disgusted as disgust, FEARFUL as fear"),
+    "numbers before names": (called([f"{k}_{name}" for k, name in enumerate(EMOTIONS)]), None, "0_angry as angry"),
+    "0 to 6": (numbered(FER), None, "4 as sad, 5 as surprise, 6 as neutral"),
+    "1 to 7": (numbered(RAF), None, "1 as surprise, 2 as fear, 3 as disgust"),
+    "contempt beside them": (called(EMOTIONS) | ADDED, None, "not read (1): train/contempt."),
+    "official folders": (called(EMOTIONS, OFFICIAL), (6, 2, 2), ""),
+    "validation alone": (
+        called(EMOTIONS, {"train": "x" * 10, "validation": "x"}),
+        (8, 2, 1),
+        "validation split became",
+    ),
+    "no splits": (CLASSES, None, "No splits were there: "),
+    "deep": ({f"a/b/c/d/e/{name}": data for name, data in called(EMOTIONS).items()}, None, "of 42 training faces"),
+}
+TABLES = {
+    "as it should be": {},
+    "semicolons": {"comma": ";"},
+    "tabs": {"comma": "\t"},
+    "UTF-16": {"code": "utf-16"},
+    "UTF-16 without its mark": {"code": "utf-16-be"},
+    "a mark before UTF-8": {"code": "utf-8-sig"},
+    "train, val, test": {"usages": ("train",) * 6 + ("val", "test")},
+    "commas between pixels": {"blank": ", "},
+    "brackets": {"blank": " ", "label": lambda k: f"{k}.0"},
+    "names": {"label": lambda k: vocabulary.CSV_ORDER[k].upper()},
+    "1 to 7": {"label": lambda k: next(n for n, name in RAF.items() if name == vocabulary.CSV_ORDER[k])},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pack", [folder_of, zip_of, tar_of])
+def test_folders_are_understood(tmp_path, kind, pack):
+    files, counts, told = KINDS[kind]
+    people, _ = load(pack(files, tmp_path / {folder_of: "mine", zip_of: "mine.zip", tar_of: "mine.tar.gz"}[pack]))
+    assert len(people) == sum(data != b"x" for data in files.values())
+    assert told in " ".join(people.source["problems"]) and people.part("train").counts().min() > 0
+    if counts:
+        assert [people.part(split).counts().tolist() for split in ("train", "val", "test")] == [[n] * 7 for n in counts]
+    assert people.source["official_split"] == (kind == "official folders")
+
+
+@pytest.mark.parametrize("order", [FER, RAF])
+def test_numbers_mean_the_emotions_of_their_order(tmp_path, order):
+    people, _ = load(zip_of(numbered(order), tmp_path / "mine.zip"))
+    for name, label in zip(people.names, people.labels.tolist(), strict=True):
+        assert EMOTIONS[label] == order[name.split("/")[1]]
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_are_understood(tmp_path, kind):
+    (tmp_path / "fer2013.csv").write_bytes(table(**TABLES[kind]))
+    (tmp_path / "plain.csv").write_bytes(TABLE)
+    people, plain = (load(tmp_path / name)[0] for name in ("fer2013.csv", "plain.csv"))
+    assert people.source["pixels"] == plain.source["pixels"] and people.split.tolist() == plain.split.tolist()
+    assert people.source["official_split"] == (kind != "train, val, test")
+
+
+def test_a_table_without_usage_is_split(tmp_path):
+    (tmp_path / "train.csv").write_bytes(table(usages=()))
+    people, lines = load(tmp_path)
+    assert any("No splits were there" in line for line in lines) and not people.source["official_split"]
+    assert people.part("val").counts().min() > 0 and 8 <= len(people.part("test")) <= 15
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_archives_in_archives(tmp_path, pack):
+    inner = zip_of(CLASSES, tmp_path / "inner.zip").read_bytes()
+    (tmp_path / "fer2013").mkdir()
+    outer = pack(
+        {"a/inner.zip": inner, "a/readme.txt": b"x"}, tmp_path / "fer2013" / {zip_of: "o.zip"}.get(pack, "o.tgz")
+    )
+    people, _ = load(outer)
+    assert people.source["layout"] == f"{'zip' if pack is zip_of else 'tar'} of zip of emotion folders"
+    with_table = pack({"fer2013/fer2013.csv": TABLE, "fer2013/README": b"x"}, outer)
+    assert load(with_table)[0].source["counts"]["train"] == [12] * 7
+
+
+def test_a_neighbour_that_nobody_may_read_is_passed_over(tmp_path, monkeypatch):
+    folder_of({f"disk/{name}": data for name, data in CLASSES.items()}, tmp_path)
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "disk" / "lost+found").mkdir()
+    own = Path.iterdir
+
+    def iterdir(path):
+        if path.name in ("apart", "lost+found"):
+            raise PermissionError(13, "Permission denied")
+        return own(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert len(load(tmp_path)[0]) == 84
+
+
+def locked(path):
+    data = bytearray(zip_of(tree(), path).read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = -1
+        while (place := data.find(mark, place + 1)) >= 0:
+            data[place + at] |= 1  # the flag that says: encrypted
+    path.write_bytes(data)
+
+
+STRANGE = called(["wut", *EMOTIONS[1:]])
+REFUSED = {  # name of the file or folder: (what makes it, parts of the sentence)
+    "half": (lambda at: folder_of(STRANGE, at), ("has nothing for angry", "aren't known: wut", "Rename")),
+    "half.zip": (lambda at: zip_of(STRANGE, at), ("has nothing for angry", "aren't known: wut")),
+    "half.csv": (lambda at: at.write_bytes(table(label=lambda k: "abcdefg"[k])), ("half.csv has nothing for angry",)),
+    "not happy": (lambda at: folder_of(called([*EMOTIONS[:3], "xhappy", *EMOTIONS[4:]]), at), ("for happy", "xhappy")),
+    "0 to 7": (lambda at: folder_of(numbered(FER) | {"train/7/a.png": b"x"}, at), ("order can't be known", "RAF-DB")),
+    "1 to 6": (
+        lambda at: folder_of({n: d for n, d in numbered(FER).items() if "/0/" not in n}, at),
+        ("can't be known",),
+    ),
+    "locked.zip": (locked, ("locked.zip is locked with a password. Unpack it",)),
+    "broken.tar.gz": (lambda at: at.write_bytes(b"\x1f\x8b half"), ("is a broken tar",)),
+    "usage.csv": (
+        lambda at: at.write_bytes(table(usages=("Holiday",))),
+        ("rows left out (112): row_00000, row_00001,",),
+    ),
+    "many.csv": (lambda at: at.write_bytes(b"emotion,pixels\n" + b"1,2 3\n" * 40_000), ("(40,000)", "39,997 more")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_known_is_refused_in_a_sentence(tmp_path, name):
+    make, parts = REFUSED[name]
+    make(tmp_path / name)
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path / name)
+    assert all(part in str(caught.value) for part in parts) and len(str(caught.value)) < 1000
+
+
+def test_words_near_an_emotion_are_read_and_others_are_not():
+    of = vocabulary.meanings({"hapy", "Surprized", "unhappy", "contempt", "02-Fear", "nuetral", "tear"}, (), {})
+    assert {word: EMOTIONS[label] for word, label in of.items()} == {
+        **{"hapy": "happy", "Surprized": "surprise", "unhappy": "sad", "02-Fear": "fear", "nuetral": "neutral"}
+    }
+
+
+# At random: faces or one sentence, whatever it is. FUZZ=100000 for a long run by hand
+
+fuzz = settings(max_examples=int(os.environ.get("FUZZ", "12")), deadline=None)
+PNG = [encoded(np.random.default_rng(seed).integers(0, 256, (48, 48), dtype=np.uint8)) for seed in range(20)]
+WORDS = [
+    "train",
+    "Test",
+    "val",
+    "PublicTest",
+    *EMOTIONS,
+    *NOUNS,
+    *"0123457",
+    "contempt",
+    "lost+found",
+    "..",
+    "a",
+    "é\n",
+]
+PIXELS = st.sampled_from([" ".join([str(grey)] * 2304) for grey in range(0, 256, 5)] + ["1 2 3", "300 " * 2304, "x"])
+FIELD = st.one_of(st.text(max_size=8), st.sampled_from(["Training", "PublicTest", "test", *"0123456789", *NOUNS]))
+ROW = st.lists(st.one_of(FIELD, PIXELS), max_size=4) | st.tuples(st.sampled_from("0123456"), PIXELS, FIELD)
+
+
+def faces_or_a_sentence(path, layout):
+    try:
+        people = layouts.read(path, layout)
+    except ValueError as error:
+        assert 20 < len(str(error)) < 3000
+        return str(error).replace(str(path), "")
+    assert {*people.split} <= {"train", "val", "test"} and len(
+        {len(column) for column in people._columns().values()}
+    ) == 1
+    assert people.images.shape[1:] == (48, 48) and people.labels.min() >= 0 and people.labels.max() < 7
+    return people.names.tolist()
+
+
+@fuzz
+@given(
+    st.sampled_from(["emotion,pixels,Usage", "emotion;pixels", "Label\tpixels\tsplit", "x", ""]),
+    st.lists(ROW, max_size=60),
+    st.sampled_from(["utf-8", "utf-16", "utf-16-le", "latin-1"]),
+)
+def test_any_table_gives_faces_or_a_sentence(header, rows, code):
+    comma = next((each for each in ",;\t" if each in header), ",")
+    text = "\n".join([header, *(comma.join(row) for row in rows)])
+    with tempfile.TemporaryDirectory() as folder:
+        (path := Path(folder) / "fer2013.csv").write_bytes(text.encode(code, errors="replace"))
+        faces_or_a_sentence(path, "csv")
+
+
+@fuzz
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(WORDS), max_size=4), st.integers(0, 40)), max_size=60), st.booleans()
+)
+def test_any_tree_gives_faces_or_a_sentence(files, whole):
+    named = {"/".join([*folders, f"{number}.png"]): PNG[number % 20] for folders, number in files}
+    named |= called(EMOTIONS) if whole else {}
+    with tempfile.TemporaryDirectory() as folder:
+        in_zip = faces_or_a_sentence(zip_of(named, Path(folder) / "a.zip"), "zip")
+        apart = {name: data for name, data in named.items() if ".." not in name}
+        there = finding.look(folder_of(apart, Path(folder) / "a" / "b") if apart else Path(folder))
+        if there and there[1] == "folder" and isinstance(in_zip, list):
+            assert faces_or_a_sentence(*there) == in_zip
