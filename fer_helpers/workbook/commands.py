@@ -35,7 +35,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "help": ("show this", ""),
 }
 VARIABLES = {
-    "DATA": "a folder, zip or CSV with FER-2013; or kaggle, synthetic, auto",
+    "DATA": "a folder, zip, tar.gz or CSV with FER-2013 or other faces; or kaggle, synthetic, auto",
     "BUDGET": "smoke (tests), quick (CPU), full (CUDA) or auto",
     "SEED": "a whole number: first weights, batches and augmentation follow from it",
     "OUT": "folder of the results, outputs/ if not given",
