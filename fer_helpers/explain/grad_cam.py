@@ -4,7 +4,7 @@ Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -33,12 +33,8 @@ def watched(model: nn.Module, layer: nn.Module) -> Iterator[dict]:
         kept["maps"] = maps if maps.requires_grad else maps.requires_grad_()
         return maps.clone()  # a later in-place ReLU must not change what was kept
 
-    handle = layer.register_forward_hook(keep)
-    try:
-        with evaluated(model):
-            yield kept
-    finally:
-        handle.remove()
+    with layer.register_forward_hook(keep), evaluated(model):
+        yield kept
 
 
 def coarse_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, layer: nn.Module | None = None):
@@ -47,9 +43,7 @@ def coarse_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *
         logits = model(model.preprocess(images))  # (N, 7)
         asked = logits.gather(1, targets[:, None]).sum()  # faces don't touch each other: one gradient serves all
         (gradient,) = torch.autograd.grad(asked, kept["maps"])
-        maps = kept["maps"].detach()
-    channel = gradient.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
-    return F.relu((channel * maps).sum(dim=1)).float()
+    return F.relu((gradient.mean(dim=(2, 3), keepdim=True) * kept["maps"].detach()).sum(dim=1)).float()
 
 
 def enlarged(heats: torch.Tensor, side: int) -> torch.Tensor:
@@ -61,9 +55,8 @@ def enlarged(heats: torch.Tensor, side: int) -> torch.Tensor:
 def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, layer: nn.Module | None = None):
     """Heat maps of a batch: channel maps weighted by the mean gradient of the target's logit, negative parts cut off.
 
-    images: (N, 48, 48) uint8 on the model's device. targets: (N,) int64, the emotion asked about.
-    layer: whose maps are looked at; the model's own `cam_layer` unless named.
-    returns: (N, 48, 48) float32 on the CPU, each map scaled to a largest value of 1 (an empty map stays 0).
+    images: (N, 48, 48) uint8 on the model's device. targets: (N,) int64. layer: None for the model's `cam_layer`.
+    returns: (N, 48, 48) float32 on the CPU, each map scaled to a peak of 1 (an empty map stays 0).
     """
     return enlarged(coarse_maps(model, images, targets, layer=layer), images.shape[-1]).cpu()
 
@@ -83,13 +76,11 @@ def last_layer(model: nn.Module, image: torch.Tensor, least: int) -> nn.Module:
         if maps.ndim == 4 and min(maps.shape[2:]) >= least:
             wide.append(part)
 
-    handles = [part.register_forward_hook(look) for part in model.modules() if not list(part.children())]
-    try:
-        with evaluated(model), torch.no_grad():
-            model(model.preprocess(image))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, evaluated(model), torch.no_grad():
+        for part in model.modules():
+            if not list(part.children()):
+                hooks.enter_context(part.register_forward_hook(look))
+        model(model.preprocess(image))
     if not wide:
         raise ValueError(f"No layer of this network has maps of {least}×{least}.")
     return wide[-1]
