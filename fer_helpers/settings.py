@@ -1,5 +1,6 @@
 """What a training is made of: its settings, and the loss, optimizer, schedule and EMA that they name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,26 @@ from fer_helpers.muon import MuonAndSGD
 ONE_CYCLE_RISE = 0.2  # share of the steps in which the learning rate rises
 NESTEROV = partial(torch.optim.SGD, momentum=0.9, nesterov=True)
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": NESTEROV}
+RANGES = {  # what a number may be: is it?, and of which settings and notebooks' parameters; all others are 0 or more
+    "0 (as the budget says) or more": (lambda n: n >= 0, "epochs small_epochs seeds erased planted pasted"),
+    "1 or more": (lambda n: n >= 1, "batch_size members"),
+    "more than 0": (lambda n: n > 0, "peak_lr fps a_second"),
+    "more than 0, at most 1": (lambda n: 0 < n <= 1, "layer_lr_decay correlation majority min_face"),
+    "from 0 to 1": (
+        lambda n: 0 <= n <= 1,
+        "label_smoothing progressive_resizing mixup_until distillation flip shift erase",
+    ),
+    "from 0 to below 1": (lambda n: 0 <= n < 1, "dropout drop ema_decay scale contrast"),
+    "from 0.5 to 0.99": (lambda n: 0.5 <= n <= 0.99, "accuracy"),
+    "1, 3, or 0 for the better one": (lambda n: n in (0, 1, 3), "channels"),
+}
+RANGE_OF = {name: (wanted, fits) for wanted, (fits, names) in RANGES.items() for name in names.split()}
+CHOICES = {
+    "optimizer": (*OPTIMIZERS, "muon"),
+    "schedule": ("one-cycle", "plateau", "constant"),
+    "keep": ("best", "last"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,22 @@ class TrainConfig:
     seed: int = 0
     augment: Augment | ByEmotion | None = None
 
+    def __post_init__(self):
+        check(vars(self))
+        check(vars(self.augment) if isinstance(self.augment, Augment) else {})
+        if self.epochs < 1:
+            raise ValueError("epochs is 0: a training needs 1 or more.")
+
+
+def check(values: dict) -> None:
+    """Refuse, by ValueError, the first setting or notebook's parameter that can't be: see RANGES and CHOICES."""
+    for name, value in values.items():
+        wanted, fits = RANGE_OF.get(name, ("0 or more", lambda n: n >= 0))
+        if isinstance(value, int | float) and not (math.isfinite(value) and fits(value)):
+            raise ValueError(f"{name} is {value}: give {wanted}.")
+        if isinstance(value, str) and value not in CHOICES.get(name, (value,)):
+            raise ValueError(f"{name} is '{value}': choose {', '.join(CHOICES[name])}.")
+
 
 def loss_weights(counts: np.ndarray, power: float) -> torch.Tensor:
     """(7,) faces per emotion -> (7,) float32 weights ∝ count to minus `power`; their mean over the faces is 1."""
@@ -80,8 +117,6 @@ def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     stages = [model] if cfg.layer_lr_decay == 1 else getattr(model, "stages", None)
     if not isinstance(stages, list):
         raise ValueError("layer_lr_decay needs a network with a list of stages: a Transfer has one. Set it to 1.")
-    if cfg.optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer is '{cfg.optimizer}': choose {', '.join(OPTIMIZERS)} or muon.")
     moving = [[part for part in stage.parameters() if part.requires_grad] for stage in stages]
     rates = [cfg.peak_lr * cfg.layer_lr_decay**depth for depth in range(len(stages))][::-1]
     groups = [{"params": parts, "lr": rate} for parts, rate in zip(moving, rates, strict=True) if parts]
@@ -142,6 +177,4 @@ def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps: int
         return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=rise)
     if cfg.schedule == "plateau":
         return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-    if cfg.schedule == "constant":
-        return lr_scheduler.ConstantLR(optimizer, 1.0)
-    raise ValueError(f"schedule is '{cfg.schedule}': choose one-cycle, plateau or constant.")
+    return lr_scheduler.ConstantLR(optimizer, 1.0)

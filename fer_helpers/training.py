@@ -154,8 +154,6 @@ def best_row(history: list) -> dict:
 
 def kept_row(history: list, cfg: TrainConfig) -> dict:
     """The epoch whose weights are kept so far."""
-    if cfg.keep not in ("best", "last"):
-        raise ValueError(f"keep is '{cfg.keep}': choose best or last.")
     return history[-1] if cfg.keep == "last" else best_row(history)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fer_helpers import images, predict
+from fer_helpers import images, predict, settings
 from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.photos import album, detection, video
@@ -147,6 +147,7 @@ def run(command: str, model: str, film: str, out: Path, parameters: dict[str, st
         values = DEFAULTS | {name: type(DEFAULTS[name])(value) for name, value in parameters.items()}
     except (KeyError, ValueError) as error:
         raise UserError(f'PARAMS takes numbers, like PARAMS="accuracy=0.8 fps=5", not {error}.') from None
+    settings.check(values)
     network, confidence = detection.load(model or predict.given_away(), values["accuracy"])
     print(detection.threshold_sentence(confidence))
     threshold = detection.threshold_of(confidence)
