@@ -24,7 +24,7 @@ def test_with_imagenet_weights_at_hand_all_ways_run(cleaned, tmp_path):
     torch.save(torchvision.models.resnet18().state_dict(), folder / name)
     out = shutil.copytree(cleaned, tmp_path / "out")
     settings = [*commands.SMOKE, f"OUT={out}", "PARAMS=backbones=resnet18"]
-    output = commands.succeeds("04", *settings, TORCH_HOME=str(tmp_path / "torch"))
+    output = commands.succeeds("04", "VERBOSE=1", *settings, TORCH_HOME=str(tmp_path / "torch"))
     assert "ImageNet's weights are loaded" in output and "not measured" not in output
     made = tmp_path / "out" / "04_transfer_learning"
     ways = {way: paths.read_json(made / f"resnet18_{way}_48" / "metrics.json") for way in WAYS}

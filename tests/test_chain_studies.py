@@ -59,7 +59,7 @@ def check_record(study, evaluations):
 def test_the_studies_run_on_what_02_left(cleaned, tmp_path, capsys):
     out = Path(shutil.copytree(cleaned, tmp_path / "outputs"))
     settings = [*commands.SMOKE, f"OUT={out}"]
-    output = commands.succeeds("studies", *settings)
+    output = commands.succeeds("studies", "VERBOSE=1", *settings)
     assert re.search(r"\[1/4\] 02_cleaning is up to date", output) and "the price of leakage is" in output
     study = out / "06_price_of_leakage"
     assert all((study / name).exists() for name in ("price.png", "memorising.png", "06_price_of_leakage.ipynb"))

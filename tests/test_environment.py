@@ -25,6 +25,7 @@ def bare(tmp_path, monkeypatch):
     for name in ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "COLAB_RELEASE_TAG", "VIRTUAL_ENV"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(environment, "lighter", lambda: "")
     return tmp_path
 
 
@@ -69,9 +70,21 @@ def test_a_first_call_installs_once_and_says_how_much_before(bare, ran, monkeypa
     assert ran[-1][1:4] == ["install", "--quiet", "--disable-pip-version-check"]
     assert installs(ran) == ["venv", PROJECT_ITSELF]
     output = capsys.readouterr().out
-    assert "6 GB" in output and f"make run-all TORCH_INDEX={environment.CPU_WHEELS}" in output
+    assert "6 GB" in output and f"torch comes from {environment.PYPI}, with CUDA libraries; TORCH_INDEX=" in output
     environment.ensure(root=bare)
     assert ran == [] and capsys.readouterr().out == ""
+
+
+def test_without_a_gpu_the_first_call_takes_cpu_wheels_unless_told_otherwise(bare, ran, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "lighter", lambda: environment.CPU_WHEELS)
+    environment.ensure(environment.PYPI, bare)
+    assert installs(ran) == ["venv", f"torch torchvision --index-url {environment.PYPI}", PROJECT_ITSELF]
+    environment.ensure(root=bare)
+    assert installs(ran) == [], "the choice holds"
+    shutil.rmtree(bare / ".venv")
+    environment.ensure(root=bare)
+    assert installs(ran) == ["venv", f"torch torchvision --index-url {environment.CPU_WHEELS}", PROJECT_ITSELF]
+    assert "1.7 GB on disk" in (said := capsys.readouterr().out) and f"comes from {environment.CPU_WHEELS};" in said
 
 
 def test_a_changed_pyproject_installs_again_into_the_same_environment(bare, ran):

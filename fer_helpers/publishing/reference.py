@@ -3,14 +3,16 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import export, readme, rendering
+from fer_helpers.publishing import export, folders, readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -27,27 +29,64 @@ KEPT = frozenset(
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 
 
-def evaluate(model: str, data: str, out_root: str, budget: str = "quick") -> None:
-    """Score a model file on val and test: print a table, write `<out_root>/evaluate/<model>.json`, log that."""
+def evaluate(model: str, data: str, out_root: str, budget: str = "quick", known: str = "") -> None:
+    """Score a model file on val and test: print a table, write `<out_root>/evaluate/<model>.json`, log that.
+
+    known: a data set that may be the model's own where `data` isn't.
+    """
     from fer_helpers import devices, metrics, models, training
-    from fer_helpers.cleaning import manifest
     from fer_helpers.data import sources
 
     device, name = devices.pick_device(), Path(model).stem
+    print(f"[1/3] reading {name} and the data")
     network, everyone = models.load(model).to(device), sources.load(data, budget=budget)
     trained_on = network.card.get("metrics", {}).get("data", {})
     if everyone.is_synthetic != trained_on.get("demonstration", everyone.is_synthetic):
         print("Careful: of the model's faces and these, one set is synthetic and the other photographed.")
-    judged = everyone.part("val", "test")
-    table = manifest.build(everyone)[0].set_index("name").loc[everyone.names]  # leaves notebook 02's alone
-    leaked = manifest.has_training_duplicate(table)[everyone.split != "train"]
+    judged, leaked = everyone.part("val", "test"), _leaked(everyone, trained_on, known)
+    print(f"[3/3] answering {len(judged):,} faces of val and test")
     probs = training.evaluate_on_test(network, judged, stage="evaluate", name=name, out_root=out_root)
     parts = metrics.parts(judged, probs, leaked)
     keys = ["n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "balanced_accuracy", "ece"]
     print(pd.DataFrame({part: each for part, each in parts.items() if each}).loc[keys].T.to_string())
-    written, run = paths.stage("evaluate", out_root) / f"{name}.json", devices.run_card(device)
-    paths.write_json(written, {"stage": "evaluate", "model": name, "data": judged.card(), **parts, "run": run})
+    asked = {"model": name, "file": str(Path(model).resolve()), "data": judged.card()}
+
+    def is_free(path: Path) -> bool:
+        return not path.exists() or all(paths.read_json(path).get(each) == asked[each] for each in ("file", "data"))
+
+    written = folders.free(paths.stage("evaluate", out_root) / f"{name}.json", is_free)
+    paths.write_json(written, {"stage": "evaluate", **asked, **parts, "run": devices.run_card(device)})
     print(f"written to {written}")
+
+
+def _leaked(everyone, trained_on: dict, known: str) -> np.ndarray:
+    """(N,) bool of val and test, True where the model's own raw training data hold a duplicate.
+
+    Where that can't be known all are True: then nothing is said of faces without duplicates.
+    """
+    from fer_helpers.cleaning import manifest
+    from fer_helpers.data import sources
+
+    def is_own(people) -> bool:
+        return any(trained_on.get(key) and trained_on[key] == people.source.get(key) for key in ("key", "pixels"))
+
+    people = everyone
+    if not is_own(everyone):
+        own = sources.load(known, log=lambda line: None) if known else everyone
+        if not is_own(own):
+            whose = (
+                f"was trained on {trained_on.get('title') or trained_on.get('source') or 'faces that it does not name'}"
+            )
+            print(
+                f"[2/3] The model {whose}: whether it has seen these faces isn't known, nor their duplicates counted."
+            )
+            return np.ones((everyone.split != "train").sum(), bool)
+        train = own.part("train")
+        names = np.array([f"of the model/{name}" for name in train.names])
+        people = replace(train, names=names).join(everyone.part("val", "test"))
+    print(f"[2/3] looking for duplicates among {len(people):,} faces")
+    table = manifest.build(people)[0].set_index("name").loc[people.names]  # leaves notebook 02's alone
+    return manifest.has_training_duplicate(table)[people.split != "train"]
 
 
 def make(out_root: Path, synthetic_root: Path) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fer_helpers.errors import UserError
 from fer_helpers.workbook import environment
-from fer_helpers.workbook.commands import CHOICES, COMMANDS, NOTEBOOK, QUESTIONS, STUDY, VARIABLES, suggestion
+from fer_helpers.workbook.commands import CHOICES, COMMANDS, NOTEBOOK, QUESTIONS, STUDY, VARIABLES, suggestion, words_of
 from fer_helpers.workbook.environment import ROOT
 
 MINUTES = "chain or cluster or browser or bench or slow"  # marks of the tests that `check` leaves to `test`
@@ -76,10 +76,8 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
 def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
     """The parameters of the notebooks that stand in PARAMS, as text by name."""
     parameters = {}
-    for word in shlex.split(options.get("PARAMS", "")):
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise UserError(f'{word} in PARAMS isn\'t name=value; write it like PARAMS="epochs=50 batch_size=64".')
+    for word in words_of(options, named=True):
+        name, _, value = word.partition("=")
         variable = {"out_root": "OUT"}.get(name, name.upper())
         if variable in STUDY.split():
             raise UserError(f"Write {variable}={value} by itself, not inside PARAMS.")
@@ -89,8 +87,7 @@ def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
 
 def do(command: str, options: dict[str, str]) -> int | None:
     """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
-    out, data = ROOT / options.get("OUT", "outputs"), options.get("DATA", "auto")
-    words = shlex.split(options.get("PARAMS", ""))
+    out, data, words = ROOT / options.get("OUT", "outputs"), data_of(options), words_of(options)
     if command in ("setup", "help"):
         return show_help() if command == "help" else print(f"The environment is ready: {sys.executable}")
     if command == "clean":
@@ -100,6 +97,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
         workers = ("-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
         return style() or module("pytest", *workers, *marks, *words)
     if command == "lab":
+        os.environ |= {"FER_DATA": data} if data != "auto" else {}  # its notebooks' `auto` means the same as here
         return module("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *words)
     if command == "export" or (command == "demo" and "FORMAT" in options):
         from fer_helpers.publishing import export
@@ -115,52 +113,88 @@ def do(command: str, options: dict[str, str]) -> int | None:
 
         return rehearsal.walk(words)
     from fer_helpers.data import sources
-    from fer_helpers.publishing import compare, page, readme
+    from fer_helpers.publishing import compare, folders, page, readme
     from fer_helpers.publishing import reference as kept
 
     if command in ("bench", "bench-accuracy"):
         names = {"bench-accuracy": ("accuracy", "with_duplicates")}.get(command, ())
         return module("tests.benchmarks", sources.find(data).given, str(out), *names, *words)
     if command == "evaluate":
-        return kept.evaluate(options["MODEL"], data, str(out), budget_of(options))
+        return kept.evaluate(options["MODEL"], data, str(out), budget_of(options), folders.last_data(out))
     if command == "compare":
         return compare.folders(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
     if command in ("report", "address"):
         return page.make(out) if command == "report" else readme.address()
-    return reference(options) if command == "reference" else run_notebooks(command, options)
+    {"reference": reference}.get(command, run_notebooks)(command, options)
 
 
-def run_notebooks(command: str, options: dict[str, str]) -> None:
-    """The main row, the studies, or one notebook, with what they need, data and budget settled once for all of them."""
-    from fer_helpers.data import sources
-    from fer_helpers.publishing import page
+def run_notebooks(command: str, options: dict[str, str]) -> Path:
+    """The main row, the studies, or one notebook, and what they need; returns the folder of their results."""
+    from fer_helpers.publishing import folders, page
     from fer_helpers.workbook import pipeline
 
-    budget = budget_of(options)
-    source = sources.find(options.get("DATA", "auto"))
-    print(f"data: {source.why}\nbudget: {budget}")
+    fixed = {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options}
+    out, asked = ROOT / options.get("OUT", "outputs"), notebook_parameters(options)
+    more = {"command": f"make {command}", "verbose": options.get("VERBOSE", "0") != "0"}
+    row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", out, fixed, asked, **more)
+    check_files(asked)
+    if command != "09" or "DATA" in options:  # which takes what exists
+        row = with_data(row, options)
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
-    out, asked = options.get("OUT", "outputs"), notebook_parameters(options)
-    fixed = {"data": source.given, "budget": budget, "out_root": out}
-    fixed |= {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options}
-    key = sources.load(source.given, budget=budget, log=lambda line: None).source["key"]
-    row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", ROOT / out, fixed, asked, key, f"make {command}")
+    row = replace(row, fixed=row.fixed | {"out_root": str(row.out_root)})
     pipeline.walk(row, command if command == "studies" or command.isdigit() else "")
     page.after_run(row.out_root)
+    if asked.get("pictures"):
+        print(*folders.answers(row.out_root / "10_your_photos"), sep="\n")
+    return row.out_root
 
 
-def reference(options: dict[str, str]) -> None:
+def check_files(asked: dict[str, str]) -> None:
+    """Refuse pictures, a film or a model file that aren't there before a notebook starts."""
+    if asked.get("pictures"):
+        from fer_helpers.photos import album
+
+        print(f"pictures: {len(album.collect(asked['pictures'])):,}")
+    for name in ("film", "network"):
+        if asked.get(name) and not (ROOT / asked[name]).is_file():
+            raise UserError(f"{name}={asked[name]}: there is no file {ROOT / asked[name]}.")
+
+
+def with_data(row, options: dict[str, str]):
+    """The row with data and budget settled once for all notebooks, and a folder where it replaces nothing greater."""
+    from fer_helpers.data import sources
+    from fer_helpers.publishing import folders
+
+    budget, wish = budget_of(options), data_of(options)
+    source = sources.find(wish)
+    print(f"data: {source.why}{', as last time' * (wish != options.get('DATA', 'auto'))}\nbudget: {budget}")
+    people = sources.load(source.given, budget=budget, log=lambda line: None)
+    out_root = folders.choose(row.out_root, people.card(), budget)
+    if source.path and "DATA" in options:
+        folders.remember(row.out_root, source.given)
+    fixed = row.fixed | {"data": source.given, "budget": budget}
+    return replace(row, out_root=out_root, fixed=fixed, data_key=people.source["key"])
+
+
+def data_of(options: dict[str, str]) -> str:
+    """The data that is asked for: by DATA, by the shell's FER_DATA, or as last time for these results."""
+    from fer_helpers.publishing import folders
+
+    if "DATA" in options or os.environ.get("FER_DATA"):
+        return options.get("DATA", "auto")
+    return folders.last_data(ROOT / options.get("OUT", "outputs")) or "auto"
+
+
+def reference(command: str, options: dict[str, str]) -> None:
     """The main row on the real data, the same on synthetic faces, and of both what may be given away."""
     from fer_helpers.data import sources
     from fer_helpers.publishing import reference as kept
 
-    if sources.find(options.get("DATA", "auto")).path is None:
+    if sources.find(data_of(options)).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
-    out = ROOT / options.get("OUT", "outputs")
-    synthetic = options | {"DATA": "synthetic", "OUT": str(out / "synthetic")}
-    run_notebooks("reference", options)
-    run_notebooks("reference", synthetic)
+    out = run_notebooks(command, options)
+    run_notebooks(command, synthetic := options | {"DATA": "synthetic", "OUT": str(out / "synthetic")})
     shorter = {"08": "member_epochs=12 student_epochs=8"}  # synthetic faces are easy; 60 epochs take an hour more
     for number in sorted(path.parent.name[:2] for path in out.glob("0[678]_*/receipt.json")):  # finished studies
         run_notebooks(number, synthetic | {"PARAMS": shorter.get(number, "")})
@@ -190,7 +224,10 @@ def style() -> int:
 
 
 def show_help() -> None:
-    """Commands and variables."""
+    """What lies where, commands and variables."""
+    from fer_helpers.publishing import folders
+
+    print(*folders.overview(ROOT / "outputs"), "", sep="\n")
     print("make <command> [NAME=value ...], or without make: python -m fer_helpers.run <command> [NAME=value ...]\n")
     for name, (purpose, takes) in COMMANDS.items():
         print(f"  {name:<14} {purpose}" + (f" ({takes})" if takes else ""))

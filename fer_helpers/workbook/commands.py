@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from difflib import get_close_matches
 
-from fer_helpers.workbook.environment import CPU_WHEELS
+from fer_helpers.errors import UserError
+from fer_helpers.workbook.environment import CPU_WHEELS, PYPI
 
-NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE"
+NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE VERBOSE"
 STUDY = f"{NOTEBOOK} CLUSTER"
 COMMANDS = {  # what it does, and which variables it takes
     "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
     "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
-    "03": ("run one notebook by its number, and what it needs before it", NOTEBOOK),
+    "03": ("run one notebook by its number, and what it needs; 09 takes what exists", NOTEBOOK),
     "06": ("run one study by its number", STUDY),
     "check": ("style, import contracts and the quick tests, in two minutes; PARAMS goes to pytest", "PARAMS"),
     "test": ("style, import contracts and all tests, in ten minutes; PARAMS goes to pytest", "PARAMS"),
@@ -41,6 +43,7 @@ VARIABLES = {
     "OUT": "folder of the results, outputs/ if not given",
     "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 batch_size=64"',
     "DEVICE": "cpu, cuda or auto",
+    "VERBOSE": "1 shows all that the notebooks print, not their sections and epochs alone",
     "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
     "FORMAT": "onnx (the file alone) or web (a page in which it runs, also for demo: no server needed)",
@@ -48,7 +51,7 @@ VARIABLES = {
     "A": "a folder of results to compare with, outputs/ if not given",
     "B": "the folder of results that is compared with A",
     "VIDEO": "a film (.mp4, .mov, .webm, ...)",
-    "TORCH_INDEX": f"where torch is installed from, like {CPU_WHEELS}",
+    "TORCH_INDEX": f"where torch is installed from: {CPU_WHEELS} without an NVIDIA GPU, else {PYPI}",
 }
 CHOICES = {"BUDGET": ("auto", "smoke", "quick", "full"), "DEVICE": ("auto", "cpu", "cuda"), "INT8": ("0", "1")}
 QUESTIONS = {  # the variable that a command can't do without, and what is said if it is missing
@@ -56,8 +59,22 @@ QUESTIONS = {  # the variable that a command can't do without, and what is said 
     "export": ("MODEL", "Which model? make export MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
     "video": ("VIDEO", "Which film? make video VIDEO=film.mp4"),
 }
+QUOTING = """Write it like PARAMS="epochs=50 pictures='my pictures'"; around an apostrophe: 'pictures="it\'s mine"'."""
 
 
 def suggestion(word: str, names) -> str:
     """A question, if the word is nearly one of the names."""
     return "".join(f" Did you mean {match}?" for match in get_close_matches(word, list(names), 1, 0.5))
+
+
+def words_of(options: dict[str, str], named: bool = False) -> list[str]:
+    """The words of PARAMS, all name=value if `named`; quotes hold blanks together, a backslash is one, as in paths."""
+    lexer = shlex.shlex(options.get("PARAMS", ""), posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+    try:
+        words = list(lexer)
+    except ValueError:
+        raise UserError(f"PARAMS has a quote that isn't closed. {QUOTING}") from None
+    if wrong := next((word for word in words if named and "=" not in word), ""):
+        raise UserError(f"{wrong} in PARAMS isn't name=value. {QUOTING}")
+    return words

@@ -10,14 +10,19 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
+from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
+from urllib import request
 
 from fer_helpers.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 11)  # as requires-python in pyproject.toml, which older Pythons have no reader for
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+PYPI = "https://pypi.org/simple"
+PATIENCE = 3  # seconds in which PyTorch's index must answer
 COLABS_OWN = ("jupyterlab", "ipykernel")  # Colab has a server and a kernel of its own, and dies of another version
 FULL_GB, SMALL_GB = 6.0, 1.7  # measured on Linux with torch 2.15: CUDA libraries are nearly all of the difference
 
@@ -118,8 +123,9 @@ def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
     """
     folder = root / ".venv"
     stamp, python = folder / "fer_stamp", python_in(folder)
-    built, built_index = (*stamp.read_text().split(), "", "")[:2] if stamp.exists() else ("", torch_index)
-    index = torch_index or built_index  # `make test` keeps the wheels that `make run-all` chose
+    chosen = torch_index or ("" if stamp.exists() else lighter())
+    built, built_index = (*stamp.read_text().split(), "", "")[:2] if stamp.exists() else ("", chosen)
+    index = chosen or built_index  # `make test` keeps the wheels that `make run-all` chose
     wanted = hashlib.sha256(json.dumps(requirements(root), sort_keys=True).encode()).hexdigest()
     if (built, built_index) == (wanted, index) and python.exists() and not again:
         return python
@@ -136,14 +142,28 @@ def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
     return python
 
 
+def lighter(index: str = CPU_WHEELS) -> str:
+    """The index of CPU wheels, where PyPI's bring CUDA's libraries, no NVIDIA GPU is there and it answers; else ''."""
+    gpu = shutil.which("nvidia-smi") or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/dxg")))
+    heard = []
+
+    def ask() -> None:
+        with suppress(OSError, ValueError), request.urlopen(f"{index}/torch/", timeout=PATIENCE):
+            heard.append(index)
+
+    if sys.platform == "linux" and not gpu:
+        asking = threading.Thread(target=ask, daemon=True)  # a name server may take longer than any timeout
+        asking.start()
+        asking.join(PATIENCE)
+    return "".join(heard)
+
+
 def announce(root: Path, index: str) -> None:
-    """Say what the installation takes, how to choose less, and whether the disk has room for it."""
+    """Say what the installation takes, where torch comes from, and whether the disk has room for it."""
     cuda = sys.platform == "linux" and not index.rstrip("/").endswith("/cpu")
     size, free = FULL_GB if cuda else SMALL_GB, shutil.disk_usage(root).free / 1e9
     print(f"Installing the workbook's packages into .venv: about {size:g} GB on disk, 1 to 3 minutes on a fast line.")
-    if cuda:
-        print(f"That is with CUDA libraries. Without an NVIDIA GPU, {SMALL_GB:g} GB are enough: stop this with Ctrl-C")
-        print(f"and choose CPU wheels,\n  make run-all TORCH_INDEX={CPU_WHEELS}")
+    print(f"torch comes from {index or PYPI}{', with CUDA libraries' * cuda}; TORCH_INDEX=address takes another.")
     if free < 1:
         raise UserError(f"Only {free:.1f} GB are free on the disk of {root}: make room for about {size:g} GB first.")
     if free < size:
@@ -179,7 +199,9 @@ def run_quietly(command: list[str], sentence: str, folder: Path = ROOT) -> None:
 
 def clean(root: Path = ROOT) -> None:
     """Remove what can be made again, and say how much that was."""
-    outputs = [path for path in root.glob("outputs/*") if path.name not in ("reference", ".gitkeep", "README.md")]
+    outputs = [
+        path for path in root.glob("outputs/*") if path.name not in ("reference", ".gitkeep", "README.md", ".last_data")
+    ]
     caches = (".cache", ".*_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
     for path in [*outputs, *(path for pattern in caches for path in root.glob(pattern))]:
         size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()) / 1e6

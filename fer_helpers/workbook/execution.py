@@ -1,4 +1,4 @@
-"""One notebook through papermill: its printed lines live, its failure in words, its old results kept."""
+"""One notebook through papermill: where it is and its epochs live, its failure in words, its old results kept."""
 
 import io
 import logging
@@ -14,22 +14,66 @@ from fer_helpers import paths
 from fer_helpers.errors import UserError
 
 INDENT = " " * 6
+HEADING = re.compile(r"^#+ *(.*)", re.MULTILINE)
+TOLD = re.compile(  # of what a notebook prints, what the terminal shows too: epochs, progress and warnings
+    r"\bepochs?\b|\bis (finished|done)\b|of [\d,]+ pictures$|careful|DEMONSTRATION|edited by hand|from the beginning|"
+    r"is missing|not pretrained",
+    re.IGNORECASE,
+)
 DIED = "its Python process died. Most often memory ran out: close other programs, or choose a smaller BUDGET"
 
 
-class Lines(io.TextIOBase):
-    """A stream that shows a notebook's printed lines, indented, as they come."""
+class Progress(io.TextIOBase):
+    """What the terminal shows of a running notebook: its present section, and of what it prints the epochs, or all.
 
-    rest = ""
+    The section is a line that updates itself on a terminal, a plain line elsewhere. title: notebooks done, and its
+    name. command: to go on with after a failure. left: seconds that this and what follows took last time, if known.
+    """
+
+    rest = section = ""
+    number = 0  # of the code cell, as JupyterLab shows it
+
+    def __init__(self, title: str = "", command: str = "", left: float = 0.0, everything: bool = True):
+        self.title, self.command, self.left, self.everything = title, command, left, everything
+        self.started = self.row_started = time.monotonic()
+        self.live = sys.stdout.isatty()
+
+    def cell(self, cell, **_) -> None:
+        """Show the section that begins with a cell, if one does; called before each, prose too."""
+        self.number += cell.cell_type == "code" and bool(cell.source.strip())
+        if cell.cell_type == "markdown" and (headings := HEADING.findall(cell.source)):
+            self.section = headings[-1]
+            self.show(self.place(), end="" if self.live else "\n")
+
+    def place(self) -> str:
+        """The section, and of the whole row the minutes so far and those that are left."""
+        spent, so_far = time.monotonic() - self.started, about(time.monotonic() - self.row_started)
+        left = f", {about(self.left - spent)} left" if self.left > spent else ""
+        begin = f"{self.title}: " if self.live else INDENT
+        return f"{begin}{self.section} ({so_far.removeprefix('about ')} so far{left})"
+
+    def show(self, line: str, end: str = "\n") -> None:
+        """Print a line; on a terminal over what stands there."""
+        width = shutil.get_terminal_size().columns - 1
+        print("\r" + line[:width].ljust(width) if self.live else line, end=end, flush=True)
 
     def write(self, text: str) -> None:
+        """Lines that the notebook prints."""
         *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:  # of a progress bar, its last state
-            print((INDENT + line.rstrip().rsplit("\r", 1)[-1]).rstrip(), flush=True)
+        for line in lines:
+            line = line.rstrip().rsplit("\r", 1)[-1]  # of a progress bar, its last state
+            if self.everything or TOLD.search(line):
+                self.show((INDENT + line).rstrip())
+                if self.live:
+                    self.show(self.place(), end="")
 
     def close(self) -> None:
+        """Print what has no line end yet, and leave the terminal's line empty."""
         if self.rest:
             self.write("\n")
+        if self.live and not self.closed:  # Python closes a stream once more when it is thrown away
+            self.show("", end="\r")
+        super().close()
 
 
 @contextmanager
@@ -90,15 +134,16 @@ def plain(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: str, kernel: type | None = None) -> float:
+def run(notebook: Path, folder: Path, parameters: dict, aside: Path, progress: Progress, kernel: type | None = None):
     """Run a notebook into its folder; returns seconds. A failure raises UserError, the copy stays as failed.ipynb."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    running, lines, started = folder / "running.ipynb", Lines(), time.monotonic()
+    running, started = folder / "running.ipynb", time.monotonic()
     settings = {
-        **{"kernel_name": "python3", "cwd": notebook.parent, "progress_bar": False, "stdout_file": lines},
+        **{"kernel_name": "python3", "cwd": notebook.parent, "progress_bar": False, "stdout_file": progress},
         "kernel_manager_class": kernel or own_kernel(),
+        "on_cell_start": progress.cell,
         "start_timeout": 180,  # seconds until the kernel answers; a cold disk takes its time
         "iopub_timeout": 120,  # seconds until a cell's last output arrives; 4 are too few on a busy machine
         "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],  # its warnings are about its own connection
@@ -109,39 +154,27 @@ def run(notebook: Path, folder: Path, parameters: dict, aside: Path, command: st
             raise UserError("the notebook ended itself before its last cell")
     except papermill.PapermillExecutionError as error:
         first = (error.evalue or "no message").strip().splitlines()[0]
-        raise failed(notebook, folder, f"{error.ename}: {first}", aside, command) from None
+        raise failed(notebook, folder, f"{error.ename}: {first}", aside, progress) from None
     except (UserError, RuntimeError, TimeoutError) as error:  # among them a kernel that doesn't start
         reason = DIED if isinstance(error, DeadKernelError) else str(error)
-        raise failed(notebook, folder, reason, aside, command) from None
+        raise failed(notebook, folder, reason, aside, progress) from None
     except KeyboardInterrupt:
         logging.getLogger("asyncio").disabled = True  # a task that waits for the ended kernel would complain at the end
         raise
     finally:
-        lines.close()
+        progress.close()
     running.rename(folder / notebook.name)
     return time.monotonic() - started
 
 
-def failed(notebook: Path, folder: Path, reason: str, aside: Path, command: str) -> UserError:
+def failed(notebook: Path, folder: Path, reason: str, aside: Path, progress: Progress) -> UserError:
     """Keep the unfinished copy for reading, and say what happened in the last lines of the terminal."""
     copy = (folder / "running.ipynb").replace(folder / "failed.ipynb")
-    lines = [f"{notebook.stem} stopped in {place_of_failure(copy)}", f"reason: {reason}", f"its copy, to read: {copy}"]
+    place = f"cell [{progress.number}]" if progress.number else "its start, before the first cell"
+    place += f', section "{progress.section}"' if progress.section else ""
+    lines = [f"{notebook.stem} stopped in {place}", f"reason: {reason}", f"its copy, to read: {copy}"]
     lines += [f"its results from before: {aside}"] if aside.exists() else []
-    return UserError("\n".join([*lines, f"the next {command} goes on from here"]), code=1)
-
-
-def place_of_failure(copy: Path) -> str:
-    """The last cell that was started: its number as JupyterLab shows it, and the heading above it."""
-    import nbformat
-
-    heading, place, number = "", "its start, before the first cell", 0
-    for cell in nbformat.read(copy, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            heading = [heading, *re.findall(r"^#+ *(.*)", cell.source, re.MULTILINE)][-1]
-        number += cell.cell_type == "code" and bool(cell.source.strip())
-        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time"):
-            place = f"cell [{number}]" + (f', section "{heading}"' if heading else "")
-    return place
+    return UserError("\n".join([*lines, f"the next {progress.command} goes on from here"]), code=1)
 
 
 def about(seconds: float) -> str:

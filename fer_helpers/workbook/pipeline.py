@@ -1,19 +1,21 @@
 """The row of notebooks: what each one reads and takes, which must run again, and running those in order."""
 
 import ast
+import platform
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from fer_helpers import identity, paths
+from fer_helpers import identity, paths, settings
 from fer_helpers.errors import UserError
+from fer_helpers.publishing import folders
 from fer_helpers.workbook import execution, receipts
 from fer_helpers.workbook.commands import suggestion
 
 ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
-ASIDE = ".previous"  # below the results: where those of a stage wait until its new run has succeeded
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 YES_NO = {"true": True, "1": True, "false": False, "0": False}
 WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -25,6 +27,7 @@ class Row:
 
     fixed: parameters for every notebook that has them. asked: those in PARAMS, which some notebook must have. As text.
     data_key: what the data is, whichever path names it. command: what to type to go on after a failure.
+    verbose: is all that the notebooks print shown?
     """
 
     notebooks: Path
@@ -34,6 +37,7 @@ class Row:
     asked: dict = field(default_factory=dict)
     data_key: str = ""
     command: str = "make run-all"
+    verbose: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def check_parameters(chosen: list[Stage], row: Row) -> None:
 
 
 def values(stage: Stage, row: Row) -> dict:
-    """The parameters that this notebook gets, each of the notebook's own type; UserError where that can't be."""
+    """The parameters that this notebook gets, each of its own type; UserError or ValueError where that can't be."""
     given = {name: text for name, text in (row.fixed | row.asked).items() if name in stage.defaults}
     for name, text in given.items():
         kind = type(stage.defaults[name])
@@ -115,6 +119,7 @@ def values(stage: Stage, row: Row) -> dict:
         except (KeyError, ValueError, TypeError):
             wanted = WANTED.get(kind, "something that can't be given here")
             raise UserError(f"{name}={text} doesn't fit: in {stage.name} it is {wanted}.") from None
+    settings.check(given)
     return given
 
 
@@ -152,13 +157,19 @@ def walk(row: Row, goal: str = "") -> None:
     with execution.alone(row.out_root):
         for stage in chosen:
             take_back(stage, row)
-        if not any(why(stage, row) for stage in chosen):
+        started, pending = time.monotonic(), [stage for stage in chosen if why(stage, row)]
+        if not pending:
             print(f"nothing to do: {len(chosen)} notebook{'s are' if len(chosen) > 1 else ' is'} up to date")
             return
         for number, stage in enumerate(chosen, 1):
-            title, following = f"[{number}/{len(chosen)}] {stage.name}", [later.name for later in chosen[number:]]
+            later = chosen[number:]
+            title = f"[{number}/{len(chosen)}] {stage.name}"
             if reason := why(stage, row):
-                run(stage, row, title, reason, f" (next: {', '.join(following)})" if following else "")
+                following = f" (next: {', '.join(each.name for each in later)})" if later else ""
+                known = [seconds_of(each, row) for each in (stage, *later) if each is stage or each in pending]
+                progress = execution.Progress(title, row.command, sum(known) if all(known) else 0, row.verbose)
+                progress.row_started = started
+                run(stage, row, progress, reason, following)
             else:
                 print(f"{title} is up to date")
     print(f"the results are in {row.out_root}")
@@ -166,7 +177,7 @@ def walk(row: Row, goal: str = "") -> None:
 
 def take_back(stage: Stage, row: Row) -> None:
     """Results that were set aside for a run that never ended come back when they are what is asked for now."""
-    folder, aside = row.out_root / stage.name, row.out_root / ASIDE / stage.name
+    folder, aside = row.out_root / stage.name, row.out_root / paths.ASIDE / stage.name
     old = receipts.read(aside)
     unfinished = old and not receipts.read(folder)
     if unfinished and old["facts"] == facts(stage, row) and old["written"] == receipts.written(aside):
@@ -176,29 +187,51 @@ def take_back(stage: Stage, row: Row) -> None:
         print(f"{stage.name}: its results from before are what is asked for, and are taken back")
 
 
-def run(stage: Stage, row: Row, title: str, reason: str, following: str) -> None:
+def seconds_of(stage: Stage, row: Row, new: float | None = None) -> float:
+    """What a stage took at this budget when it last ran on this machine, 0 if that isn't known; `new` is kept."""
+    path, key = row.out_root / "times.json", f"{platform.node()} {row.fixed.get('budget', '')} {stage.name}"
+    times = paths.read_json(path) if path.exists() else {}
+    if new is not None:
+        paths.write_json(path, times | {key: round(new, 1)})
+    return times.get(key, 0)
+
+
+def run(stage: Stage, row: Row, progress: execution.Progress, reason: str, following: str) -> None:
     """Run one stage and write its receipt, which is what makes it finished."""
-    folder, aside, now = row.out_root / stage.name, row.out_root / ASIDE / stage.name, facts(stage, row)
-    finished = receipts.read(folder)
-    seconds = (finished or receipts.read(aside)).get("seconds")
-    again = f" runs again: {reason}" if finished else ""
+    folder, aside, now = row.out_root / stage.name, row.out_root / paths.ASIDE / stage.name, facts(stage, row)
+    seconds, again = seconds_of(stage, row), f" runs again: {reason}" if receipts.read(folder) else ""
     last_time = f", {execution.about(seconds)} last time" if seconds else ""
-    print(f"{title}{again}{last_time}{following}")
+    print(f"{progress.title}{again}{last_time}{following}")
     execution.make_room(folder, aside)
-    seconds = execution.run(stage.path, folder, values(stage, row), aside, row.command)
+    seconds = execution.run(stage.path, folder, values(stage, row), aside, progress)
+    seconds_of(stage, row, seconds)
     content = {"made": paths.now(), "seconds": round(seconds, 1), "facts": now, "written": receipts.written(folder)}
     paths.write_json(folder / paths.RECEIPT, content)
     if old := receipts.read(aside):
-        left = receipts.written(aside)
-        for name in paths.EDITABLE:
-            if name in old["written"] and name in left and left[name] != old["written"][name]:
-                kept = row.out_root / "edited_by_hand" / stage.name / name
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                (aside / name).replace(kept)
-                print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
-        shutil.rmtree(aside, ignore_errors=True)
+        keep_old(stage, row, old, now)
     elif aside.exists():
         print(f"      what lay there before, made by hand, is kept in {aside}")
     with suppress(OSError):  # results of other stages may wait there
         aside.parent.rmdir()
     print(f"      done in {execution.about(seconds)}")
+
+
+def keep_old(stage: Stage, row: Row, old: dict, now: dict) -> None:
+    """Of results that new ones replace, keep what was asked for in other words, and what was edited by hand."""
+    aside, before = row.out_root / paths.ASIDE / stage.name, old["facts"]
+    asked = [name for name in before if name.startswith("parameter ") and name != "parameter budget"]
+    if any(before[name] != now.get(name, before[name]) for name in asked):  # epochs, pictures, ...
+        made = str(old.get("made", ""))[:16].replace(":", "")
+        kept = folders.free(row.out_root / "earlier" / f"{stage.name}_{made}", lambda path: not path.exists())
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside.rename(kept)
+        print(f"      the results from before, of other parameters, are kept in {kept}")
+        return
+    left = receipts.written(aside)
+    for name in paths.EDITABLE:
+        if name in old["written"] and name in left and left[name] != old["written"][name]:
+            kept = row.out_root / "edited_by_hand" / stage.name / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).replace(kept)
+            print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
+    shutil.rmtree(aside, ignore_errors=True)

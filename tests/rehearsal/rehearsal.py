@@ -116,7 +116,8 @@ def rehearse(name: str, colab: Path, kept: Path) -> Rehearsed:
         kernel = execution.own_kernel(python, variables(new))
         trouble = []
         try:
-            execution.run(notebook, kept, smoke(notebook), Path(place) / "none", "make rehearse", kernel)
+            progress = execution.Progress(command="make rehearse")
+            execution.run(notebook, kept, smoke(notebook), Path(place) / "none", progress, kernel)
         except UserError as error:
             trouble += str(error).splitlines()[:2]
         installed = packages(new)
