@@ -1,6 +1,5 @@
 """How a page is judged: by its HTML alone, and in headless Chromium, spoken to through its debugging pipe."""
 
-import base64
 import json
 import os
 import shutil
@@ -70,8 +69,7 @@ class Chromium:
     def message(self) -> dict:
         """The next message of the browser; events are kept."""
         while b"\0" not in self.rest:  # a picture inside a page is an address of half a megabyte
-            piece = self.of.read1(1 << 20)
-            if not piece:
+            if not (piece := self.of.read1(1 << 20)):
                 raise RuntimeError("Chromium ended.")
             self.rest += piece
         text, _, self.rest = self.rest.partition(b"\0")
@@ -92,19 +90,17 @@ class Chromium:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
 
-    def visit(self, url: str, wide: int = 1280, high: int = 900, dark: bool = False) -> dict:
+    def visit(self, url: str, wide: int = 1280, high: int = 900) -> dict:
         """Open a page in a window of this size, and return what is seen, errors, and addresses asked for."""
         self.events.clear()
         size = {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": wide < 600}
         self.ask("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.ask("Page.navigate", {"url": url})
         while not any(each["method"] == "Page.loadEventFired" for each in self.events):
             self.message()
         asked = {"expression": SEEN, "awaitPromise": True, "returnByValue": True}
         seen = self.ask("Runtime.evaluate", asked)["result"]["value"]
-        return seen | {"errors": list(self.errors()), "asked": list(self.addresses())}
+        return seen | {"errors": list(self.errors()), "asked": self.addresses()}
 
     def errors(self):
         """Everything that the console would show as an error or a warning."""
@@ -117,19 +113,10 @@ class Chromium:
             elif each["method"] == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning"):
                 yield str([one.get("value") for one in event["args"]])
 
-    def addresses(self):
+    def addresses(self) -> list[str]:
         """Every address that the page asked for."""
-        for each in self.events:
-            if each["method"] == "Network.requestWillBeSent":
-                yield each["params"]["request"]["url"]
-
-    def picture(self, path, anchor: str = "") -> None:
-        """A screenshot of the window as PNG, scrolled to an element."""
-        if anchor:
-            scroll = f"document.getElementById({anchor!r}).scrollIntoView({{behavior: 'instant'}})"
-            self.ask("Runtime.evaluate", {"expression": scroll})
-        content = self.ask("Page.captureScreenshot", {"format": "png"})["data"]
-        path.write_bytes(base64.b64decode(content))
+        sent = [each["params"] for each in self.events if each["method"] == "Network.requestWillBeSent"]
+        return [each["request"]["url"] for each in sent]
 
 
 @contextmanager
@@ -143,12 +130,9 @@ def chromium(*more: str):
     os.close(written)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe", *more]
-        process = subprocess.Popen(
-            [PROGRAM, *flags, f"--user-data-dir={profile}"],
-            preexec_fn=lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)),
-            close_fds=False,
-            stderr=subprocess.DEVNULL,
-        )
+        pipes = {"preexec_fn": lambda: (os.dup2(ends[0], 3), os.dup2(ends[1], 4)), "close_fds": False}
+        command = [PROGRAM, *flags, f"--user-data-dir={profile}"]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **pipes)
         for end in ends:
             os.close(end)
         with os.fdopen(to, "wb") as out, os.fdopen(of, "rb") as back:

@@ -13,9 +13,9 @@ from PIL import Image
 
 from fer_helpers import images, models, paths
 from fer_helpers.errors import UserError
-from fer_helpers.photos import album, detection, video, webapp
+from fer_helpers.photos import album, video, webapp
 from fer_helpers.photos.detection import Box
-from tests import webcam
+from tests import pages, webcam
 
 
 def shot(path, pictures, rate=10):
@@ -58,20 +58,29 @@ def test_films_that_cannot_be_read_say_why(model, tmp_path):
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
         film.mux(stream.encode(sound))
-    for name, says in (
-        ("text.mp4", "can't be read as a film"),
-        ("sound.wav", "no moving pictures"),
-        ("none.mp4", "no film"),
-    ):
+    reasons = {"text.mp4": "can't be read as a film", "sound.wav": "no moving pictures", "none.mp4": "no film"}
+    for name, says in reasons.items():
         with pytest.raises(ValueError, match=says):
-            video.table(model, tmp_path / name, fps=5, threshold=0.4)
+            video.write_table(model, tmp_path / name, tmp_path, fps=5, threshold=0.4)
 
 
-def test_a_film_that_breaks_off_keeps_what_came_before(model, astronaut, tmp_path):
+def test_a_film_that_breaks_off_keeps_what_came_before(astronaut, tmp_path):
     film = shot(tmp_path / "whole.avi", [astronaut.crop((0, 0, 400, 300)).rotate(k) for k in range(20)])
     (tmp_path / "broken.avi").write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
     whole, broken = (len(list(video.frames(tmp_path / f"{name}.avi", 10))) for name in ("whole", "broken"))
     assert whole == 20 and 0 < broken < 20
+
+
+def test_a_film_that_breaks_off_warns(model, astronaut, monkeypatch):
+    def interrupted(path, fps):
+        yield 0.0, astronaut
+        raise ValueError("It ended.")
+
+    monkeypatch.setattr(video, "frames", interrupted)
+    warnings = []
+    ((_, frame, faces),) = video.follow(model, "film.avi", fps=5, log=warnings.append)
+    assert frame.size == astronaut.size and faces[1].detected
+    assert warnings == ["Careful: It ended. 1 frames came before that."]
 
 
 def test_without_the_extra_packages_a_sentence_says_what_to_do(monkeypatch, tmp_path):
@@ -88,8 +97,7 @@ def test_slips_of_the_hand_are_sentences(parameters, tmp_path):
 
 
 def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, astronaut):
-    photo = images.read(astronaut)._replace(notes=("<script>",))
-    answer = webapp.answer_html(photo, detection.recognise(model, astronaut), 0.4)
+    answer = webapp.answer_html(model, images.read(astronaut)._replace(notes=("<script>",)), 0.4)
     assert "data:image/jpeg;base64," in answer and "<script>" not in answer and answer.count("<tr>") == 7
     assert "centre square" in webapp.answer_frame(model, Image.new("RGB", (99, 99)), 0.4)
 
@@ -115,9 +123,9 @@ def served(model):
 def camera(tmp_path_factory):
     """A film for Chromium's camera, where there is a Chromium and what drives it."""
     pytest.importorskip("playwright")
-    if not webcam.CHROMIUM:
+    if not pages.PROGRAM:
         pytest.skip("needs Chromium")
-    return webcam.film(tmp_path_factory.mktemp("camera") / "camera.y4m")
+    return webcam.film(tmp_path_factory.mktemp("camera"))
 
 
 def local(page, address):
@@ -133,7 +141,7 @@ def test_the_camera_is_answered_and_nothing_leaves_the_computer(served, camera):
         assert local(page, served)
 
 
-def test_a_camera_that_is_refused_is_told(served, camera):
+def test_who_refuses_the_camera_reads_what_to_do(served, camera):
     with webcam.opened(served, camera, allowed=False) as page:
         assert not page.is_visible("#refused")
         page.click("text=Click to Access Webcam")

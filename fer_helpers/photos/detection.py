@@ -17,12 +17,12 @@ LONGEST = 1600  # pixels: larger pictures are made smaller at once; a face in th
 WINDOW = 24  # side of the cascade's own window: a smaller face can't be detected
 MIN_FACE = 0.06  # side of the smallest face that is looked for, as a share of the picture's longer side
 SCALE_FACTOR = 1.1  # growth of the cascade's window from one pass to the next
-MIN_NEIGHBOURS = 4  # windows that must lie on one another to be called a face
+MIN_NEIGHBOURS = 4  # windows that must lie on one another to be a face
 FRAME_IN_WINDOWS = 1.06  # FER-2013's frame in sides of the cascade's window: median of pasted val faces, see `framing`
 
 
 class Box(NamedTuple):
-    """A square bounding box: its left, top and side in pixels; it may reach over the picture's edge."""
+    """A square bounding box in pixels; it may reach over the picture's edge."""
 
     left: float
     top: float
@@ -35,15 +35,12 @@ class Box(NamedTuple):
 
 
 class Face(NamedTuple):
-    """One face: its bounding box, whether it was detected there (or is the centre square), and the answer.
-
-    image: (48, 48) uint8, what the network sees. probabilities: (7,) float32, order of EMOTIONS.
-    """
+    """A face of a picture, and the answer to it."""
 
     box: Box
-    detected: bool
-    image: np.ndarray
-    probabilities: np.ndarray
+    detected: bool  # or else the box is the centre square
+    image: np.ndarray  # (48, 48) uint8, what the network sees
+    probabilities: np.ndarray  # (7,) float32, order of EMOTIONS
 
     @property
     def likeliest(self) -> str:
@@ -61,10 +58,7 @@ def largest(items: list):
 
 
 def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | None]:
-    """A network trained on photographs, and what results.confidence_threshold says of it for this accuracy.
-
-    Raises ValueError for a network trained on synthetic faces, whose answers about a photograph mean nothing.
-    """
+    """A network trained on photographs, and its results.confidence_threshold for this accuracy; else ValueError."""
     model = models.load(path)
     if model.card.get("metrics", {}).get("data", {}).get("demonstration", True):
         raise ValueError(f"{path} doesn't say that it was trained on photographs of faces: name a model that was.")
@@ -72,7 +66,7 @@ def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | Non
 
 
 def threshold_of(confidence: dict | None) -> float:
-    """The probability below which the answer is "not sure"; 0 where none is known: then every face gets an answer."""
+    """The probability below which the answer is "not sure"; 0 where none is known."""
     return confidence["threshold"] if confidence else 0.0
 
 
@@ -87,13 +81,10 @@ def threshold_sentence(confidence: dict | None) -> str:
 
 
 def read(source) -> images.Picture:
-    """A photograph, RGB, LONGEST pixels at most; `source` as in images.read.
-
-    PIL's own limit of 179 megapixels is kept. Raises ValueError that says what is wrong with it.
-    """
+    """A photograph, RGB, LONGEST pixels at most, else a ValueError that says why not; `source` as in images.read."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from 89 megapixels on; the error stays
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of 89 megapixels; of 179 the error stays
             photo = images.read(source, LONGEST)
     except FileNotFoundError as error:
         raise ValueError("there is no such file") from error
@@ -104,30 +95,24 @@ def read(source) -> images.Picture:
 
 @cache
 def _cascade() -> feature.Cascade:
-    """scikit-image's face cascade; it takes a third of a second to read."""
-    return feature.Cascade(data.lbp_frontal_face_cascade_filename())
+    return feature.Cascade(data.lbp_frontal_face_cascade_filename())  # takes a third of a second to read
 
 
 def windows(grey: np.ndarray, min_side: int, scale_factor: float = SCALE_FACTOR) -> np.ndarray:
-    """(N, 3) float: centre column, centre row and side of every window that the cascade takes for a face.
-
-    grey: (H, W) uint8. min_side: of the smallest window, in pixels.
-    """
-    max_side = min(grey.shape)
-    if max_side < min_side:
+    """(N, 3): centre column, centre row, side of every window of (H, W) uint8 that the cascade predicts as a face."""
+    if min(grey.shape) < min_side:
         return np.zeros((0, 3))
     options = {"min_neighbor_number": 0, "intersection_score_threshold": 2.0}  # none is merged with another
-    span = {"min_size": (min_side, min_side), "max_size": (max_side, max_side)}
-    hits = _cascade().detect_multi_scale(grey, scale_factor=scale_factor, step_ratio=1.0, **span, **options)
+    options |= {"min_size": (min_side,) * 2, "max_size": (min(grey.shape),) * 2}
+    hits = _cascade().detect_multi_scale(grey, scale_factor=scale_factor, step_ratio=1.0, **options)
     rows = [(each["c"] + each["width"] / 2, each["r"] + each["height"] / 2, each["width"]) for each in hits]
     return np.array(rows, dtype=float).reshape(-1, 3)
 
 
-def merge_windows(hits: np.ndarray, min_neighbours: int = MIN_NEIGHBOURS) -> np.ndarray:
+def merge_windows(hits: np.ndarray) -> np.ndarray:
     """(K, 3): the mean of each cluster of windows, the largest cluster first; what lies on a larger one goes with it.
 
-    hits: (N, 3) of `windows`. min_neighbours: windows that make a cluster. scikit-image's own merging leaves boxes that
-    lie in one another, and its means depend on the order of the windows.
+    hits: (N, 3) of `windows`. scikit-image's own merging leaves boxes in one another and depends on the windows' order.
     """
     faces = []
     while len(hits):
@@ -136,7 +121,7 @@ def merge_windows(hits: np.ndarray, min_neighbours: int = MIN_NEIGHBOURS) -> np.
         near = (far < 0.35 * np.minimum(one, other)) & (np.maximum(one, other) < 1.6 * np.minimum(one, other))
         first = near.sum(axis=1).argmax()
         cluster = hits[near[first]]
-        if len(cluster) < min_neighbours:
+        if len(cluster) < MIN_NEIGHBOURS:
             break
         mean = np.array([*cluster[:, :2].mean(axis=0), np.exp(np.log(cluster[:, 2]).mean())])
         faces.append(mean)
@@ -148,8 +133,7 @@ def merge_windows(hits: np.ndarray, min_neighbours: int = MIN_NEIGHBOURS) -> np.
 def detect(image: Image.Image, min_face: float = MIN_FACE) -> list[Box]:
     """The faces of a picture, from left to right, each as a square like FER-2013's frame.
 
-    min_face: side of the smallest face that is looked for, as a share of the longer side; halving it takes four times
-    as long.
+    min_face: side of the smallest face looked for, as a share of the longer side; half of it takes four times as long.
     """
     scale = max(min_face * max(image.size) / WINDOW, 1.0)  # so that the smallest face fills the smallest window
     size = [max(round(side / scale), 1) for side in image.size]
@@ -158,29 +142,19 @@ def detect(image: Image.Image, min_face: float = MIN_FACE) -> list[Box]:
     return sorted(Box(x - side / 2, y - side / 2, side).scaled(FRAME_IN_WINDOWS) for x, y, side in faces)
 
 
-def centre_square(image: Image.Image) -> Box:
-    """The box that stands for the face where none was detected."""
-    side = min(image.size)
-    return Box((image.width - side) / 2, (image.height - side) / 2, side)
-
-
 def crop(image: Image.Image, box: Box) -> np.ndarray:
     """(48, 48) uint8: the square of a picture as training's images are; beyond the edge its last pixels go on."""
     left, top, side = (round(value) for value in box)
-    right, bottom = left + max(side, 1), top + max(side, 1)
-    inside = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
-    around = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]))
-    pixels = np.asarray(image.crop(inside).convert("L"))
-    return images.grey_square(Image.fromarray(np.pad(pixels, around, mode="edge")))
+    pixels, along = np.asarray(image.convert("L")), np.arange(max(side, 1))
+    rows, columns = (top + along).clip(0, image.height - 1), (left + along).clip(0, image.width - 1)
+    return images.grey_square(Image.fromarray(pixels[np.ix_(rows, columns)]))
 
 
 def recognise(model, image: Image.Image, min_face: float = MIN_FACE, views: int | None = None) -> list[Face]:
-    """What the network says of each face of a picture, from left to right; of the centre square if there is none.
-
-    views: of test-time augmentation; None for the model's own.
-    """
-    detected = detect(image, min_face)
-    boxes = detected or [centre_square(image)]
-    crops = np.stack([crop(image, box) for box in boxes])
+    """The answer to each face of a picture, from left to right, or to the centre square; views: None, the model's."""
+    side, detected = min(image.size), detect(image, min_face)
+    boxes = detected or [Box((image.width - side) / 2, (image.height - side) / 2, side)]
+    grey = image.convert("L")  # once for all faces
+    crops = np.stack([crop(grey, box) for box in boxes])
     answers = zip(boxes, crops, predict.probabilities(model, crops, views), strict=True)
     return [Face(box, bool(detected), face, probs) for box, face, probs in answers]

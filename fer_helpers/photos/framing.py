@@ -2,9 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fer_helpers import predict, statistics
 from fer_helpers.faces import SIDE, Faces
@@ -19,10 +20,7 @@ WIDTHS = (0.85, 0.95, 1.0, 1.06, 1.15, 1.25, 1.4)  # of the crop, in sides of th
 
 
 def landmarks(people: Faces) -> dict:
-    """Where FER-2013 has the eyes and the mouth: rows of the mean face, as shares of the frame's height from its top.
-
-    Beside it the frame in sides of the window that the cascade puts on the mean face.
-    """
+    """Rows of eyes and mouth in the mean face, as shares of its height; its frame in sides of the cascade's window."""
     mean = people.images.float().mean(dim=0).numpy()  # (48, 48)
     eyes = mean[:, [*range(9, 20), *range(28, 39)]].mean(axis=1)  # where they lie left and right of the nose
     mouth = mean[:, 17:31].mean(axis=1)
@@ -34,33 +32,39 @@ def landmarks(people: Faces) -> dict:
 
 
 def paste(image: np.ndarray, ground: Image.Image, side: int, turn: float, rng) -> tuple[Image.Image, Box]:
-    """A face pasted into a crop of a photograph (a scene), and its frame before it was turned.
+    """A face, (48, 48) uint8, pasted into a crop of a photograph (a scene), and its frame before it was turned.
 
-    image: (48, 48) uint8. ground: the photograph. side: of the pasted face, in pixels. turn: degrees to the left. Its
-    edge fades over a twentieth of the side, so that it isn't the edge that is detected.
+    side: of the pasted face, in pixels. turn: degrees to the left.
     """
     width = int(rng.integers(min(ground.size) // 2, min(ground.size) + 1))
     left, top = (int(rng.integers(0, length - width + 1)) for length in ground.size)
     scene = ground.convert("L").crop((left, top, left + width, top + width)).resize((SCENE, SCENE))
     inward = np.minimum(np.arange(side), np.arange(side)[::-1])
-    fading = np.minimum.outer(inward, inward) * 255 / (0.05 * side)
+    fading = np.minimum.outer(inward, inward) * 255 / (0.05 * side)  # or else the pasted edge would be detected
+    face = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+    mask = Image.fromarray(fading.clip(0, 255).astype(np.uint8))
     room = side // 4  # a square that is turned is up to 1.42 times as wide
-    face, mask = (Image.new("L", (side + 2 * room, side + 2 * room)) for _ in range(2))
-    face.paste(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC), (room, room))
-    mask.paste(Image.fromarray(fading.clip(0, 255).astype(np.uint8)), (room, room))
+    face, mask = (ImageOps.expand(each, room).rotate(turn, Image.Resampling.BICUBIC) for each in (face, mask))
     x, y = (int(value) for value in rng.integers(0, SCENE - side + 1, size=2))
-    face, mask = (each.rotate(turn, Image.Resampling.BICUBIC) for each in (face, mask))
     scene.paste(face, (x - room, y - room), mask)
     return scene, Box(x, y, side)
+
+
+class Hit(NamedTuple):
+    """A pasted face that was detected."""
+
+    scene: Image.Image
+    true: Box  # its frame
+    detected: Box
+    label: int
 
 
 def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
     """Paste the same `count` faces of val at several sizes and turns, detect them, and compare the answers.
 
-    returns: `cases`, one a size and turn: detected (share), false_positives (a scene), and of the detected faces the
-    accuracy of the bare image, of the true frame in the scene, and of the detected one, with its difference to the bare
-    image (a card of statistics.Difference). `widths`: accuracy of the upright ones by how wide they are cropped.
-    `frame_in_windows`: median of the true frame's side, in sides of the cascade's window.
+    returns: `cases`, one a size and turn: detected (share), false_positives (a scene) and what `_compared` says of the
+    detected faces. `bare`: accuracy on all of them, not pasted. `widths`: accuracy of the upright ones by how wide they
+    are cropped. `frame_in_windows`: median of the true frame's side, in sides of the cascade's window.
     """
     rng = np.random.default_rng(seed)
     chosen = val.select(rng.permutation(len(val))[:count])
@@ -72,45 +76,35 @@ def measure(model, val: Faces, *, count: int, seed: int = 0, log=print) -> dict:
         scenes = [paste(face, grounds[k % len(grounds)], side, turn * (-1) ** k, rng) for k, face in enumerate(faces)]
         with ThreadPoolExecutor() as pool:
             boxes = [*pool.map(lambda scene: detection.detect(scene[0], MIN_FACE), scenes)]
-        pairs = zip(boxes, scenes, strict=True)
-        best = [next((box for box in each if album.matches(box, true)), None) for each, (_, true) in pairs]
-        hit = np.array([box is not None for box in best])
-        detected = [(*scenes[k], best[k], labels[k]) for k in np.flatnonzero(hit)]
-        case = {"side": side, "turn": turn, "scenes": len(scenes), "detected": round(float(hit.mean()), 4)}
-        case["false_positives"] = round(sum(len(each) for each in boxes) / len(scenes) - case["detected"], 4)
-        cases.append(case | _compared(model, detected, bare[hit]))
-        upright += detected * (turn == 0)
-        log(f"{side} pixels, turned by {turn}°: {hit.mean():.0%} of {len(scenes)} detected")
-    sides = [detection.FRAME_IN_WINDOWS * true.side / box.side for _, true, box, _ in upright]
-    return {
-        "faces": len(chosen),
-        "bare": round(float(bare.mean()), 4),
-        "cases": cases,
-        "widths": {str(width): _accuracy_of_width(model, upright, width) for width in WIDTHS if upright},
-        "frame_in_windows": round(float(np.median(sides)), 3) if sides else None,
-    }
+        fitting = [[box for box in boxes[k] if album.matches(box, true)] for k, (_, true) in enumerate(scenes)]
+        detected = np.flatnonzero([len(each) for each in fitting])
+        hits = [Hit(*scenes[k], fitting[k][0], labels[k]) for k in detected]
+        case = {"side": side, "turn": turn, "scenes": len(scenes), "detected": round(len(hits) / len(scenes), 4)}
+        case["false_positives"] = round(sum(map(len, boxes)) / len(scenes) - case["detected"], 4)
+        cases.append(case | _compared(model, hits, bare[detected]))
+        upright += hits * (turn == 0)
+        log(f"{side} pixels, turned by {turn}°: {case['detected']:.0%} of {len(scenes)} detected")
+    sides = [detection.FRAME_IN_WINDOWS * hit.true.side / hit.detected.side for hit in upright]
+    factors = {str(width): width / detection.FRAME_IN_WINDOWS for width in WIDTHS if upright}
+    widths = {width: _share(_right(model, upright, "detected", factor)) for width, factor in factors.items()}
+    median = round(float(np.median(sides)), 3) if sides else None
+    return {"faces": len(chosen), "bare": _share(bare), "cases": cases, "widths": widths, "frame_in_windows": median}
 
 
-def _accuracy_of_width(model, detected: list, width: float) -> float:
-    """Accuracy on detected faces, cropped `width` sides of the cascade's window wide."""
-    factor = width / detection.FRAME_IN_WINDOWS
-    crops = [(scene, box.scaled(factor)) for scene, _, box, _ in detected]
-    return round(float(_right(model, crops, np.array([label for *_, label in detected])).mean()), 4)
+def _share(right: np.ndarray) -> float:
+    return round(float(right.mean()), 4)
 
 
-def _right(model, places: list, labels: np.ndarray) -> np.ndarray:
-    """(N,) bool: is the network right on each (picture, box)? There is at least one."""
-    crops = np.stack([detection.crop(*place) for place in places])
-    return predict.probabilities(model, crops).argmax(axis=1) == labels
+def _right(model, hits: list[Hit], frame: str, factor: float = 1.0) -> np.ndarray:
+    """(N,) bool: is the network right on each face, cropped to its `true` or `detected` frame, `factor` as wide?"""
+    crops = np.stack([detection.crop(hit.scene, getattr(hit, frame).scaled(factor)) for hit in hits])
+    return predict.probabilities(model, crops).argmax(axis=1) == [hit.label for hit in hits]
 
 
-def _compared(model, detected: list, bare: np.ndarray) -> dict:
-    """Accuracy on the detected faces: bare, true frame, detected frame. detected: (picture, true box, box, label)."""
-    if not detected:
+def _compared(model, hits: list[Hit], bare: np.ndarray) -> dict:
+    """Accuracy on detected faces: bare, true frame, detected frame; the last less the first (a Difference's card)."""
+    if not hits:
         return {}
-    labels = np.array([label for *_, label in detected])
-    true = _right(model, [(picture, box) for picture, box, _, _ in detected], labels)
-    ours = _right(model, [(picture, box) for picture, _, box, _ in detected], labels)
-    shares = {"bare": bare, "true_frame": true, "detected_frame": ours}
-    accuracies = {f"{name}_accuracy": round(float(right.mean()), 4) for name, right in shares.items()}
-    return accuracies | {"against_bare": statistics.paired_difference(ours, bare).card()}
+    right = {"bare": bare} | {f"{frame}_frame": _right(model, hits, frame) for frame in ("true", "detected")}
+    gain = statistics.paired_difference(right["detected_frame"], bare).card()
+    return {f"{name}_accuracy": _share(each) for name, each in right.items()} | {"against_bare": gain}

@@ -15,12 +15,10 @@ MOST = 4  # faces of one picture that get bars and a map; the others have their 
 def annotated(picture, faces: list, heats, *, threshold: float):
     """A picture with its faces, then for each face what the network saw, its Grad-CAM map, and a bar an emotion.
 
-    picture: a PIL image. faces: `detection.Face`s. heats: (N, 48, 48) in [0, 1]. threshold: the probability below which
-    the answer is "not sure".
+    picture: a PIL image. faces: `detection.Face`s. heats: (N, 48, 48) in [0, 1]. threshold: below it "not sure".
     """
     rows = min(len(faces), MOST)
-    shape = {"figsize": (11, max(3.9, 0.9 + 1.75 * rows)), "layout": "constrained"}
-    figure = plt.figure(**shape)
+    figure = plt.figure(figsize=(11, max(3.9, 0.9 + 1.75 * rows)), layout="constrained")
     places = figure.add_gridspec(rows, 4, width_ratios=(3.2, 1, 1, 1.7))
     whole = figure.add_subplot(places[:, 0])
     whole.imshow(np.asarray(picture))
@@ -38,7 +36,6 @@ def annotated(picture, faces: list, heats, *, threshold: float):
 
 
 def _face(figure, places, row: int, face, heat, threshold: float) -> None:
-    """The row of one face beside the picture."""
     seen, looked, bars = (figure.add_subplot(places[row, column]) for column in (1, 2, 3))
     for axes, title in ((seen, f"{row + 1}: as the network sees it"), (looked, f"speaks for {face.likeliest}")):
         axes.imshow(face.image, cmap="gray", vmin=0, vmax=255)
@@ -57,22 +54,16 @@ def _face(figure, places, row: int, face, heat, threshold: float) -> None:
 
 @styled
 def framing(cases: list):
-    """Left: the share of pasted faces that were detected; right: their accuracy as we crop them less that of the bare.
-
-    cases: as `framing.measure` gives them.
-    """
+    """The share of pasted faces that are detected, and their accuracy less that of the bare ones; framing's cases."""
     named = [f"{case['side']} pixels" + f", turned by {case['turn']}°" * bool(case["turn"]) for case in cases]
     figure, (left, right) = plt.subplots(1, 2, sharey=True, width_ratios=(2, 3), figsize=(10.5, 1.9 + 0.5 * len(cases)))
     drawn = left.barh(range(len(cases)), [100 * case["detected"] for case in cases], color="0.7")
     left.bar_label(drawn, [f"{case['detected']:.0%}" for case in cases], fontsize=9, padding=2)
     left.set(xlabel="detected (%)", xlim=(0, 110))
-    rows = []
-    for name, case in zip(named, cases, strict=True):
-        gain = Difference.read(case["against_bare"]).points if case["detected"] else (0, 0, 0)
-        rows.append((name, {"detected frame less bare face": gain}))
-    draw_points(
-        right, rows, "accuracy of the detected frame less that of the bare face (points)", zero=True, color=BLUE
-    )
+    gains = [Difference.read(case["against_bare"]).points if case["detected"] else (0, 0, 0) for case in cases]
+    rows = [(name, {"detected frame less bare face": gain}) for name, gain in zip(named, gains, strict=True)]
+    label = "accuracy of the detected frame less that of the bare face (points)"
+    draw_points(right, rows, label, zero=True, color=BLUE)
     return figure
 
 

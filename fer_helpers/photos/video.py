@@ -1,7 +1,7 @@
 """Films: a film file to a table of emotions over time. Needs PyAV, of the optional extra `demo`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -20,25 +20,23 @@ COLUMNS = ["seconds", "face", "left", "top", "side", "answer", "likeliest", "pro
 def frames(path: str | Path, fps: float) -> Iterator[tuple[float, Image.Image]]:
     """Yield (seconds from the start, upright picture) of a film, `fps` of them a second at most.
 
-    Raises ValueError that says what is wrong: no film, no frames in it. Where it breaks off, the frames before that
-    were given, and the error comes after them.
+    Raises ValueError that says what is wrong; of a film that breaks off after the frames before that.
     """
     try:
         import av
     except ImportError as error:
         raise ValueError(f'Films need the extra packages of `make demo`, or pip install "{PYAV}"') from error
+    due, count = 0.0, 0
     try:
         with av.open(str(path)) as film:
             if not film.streams.video:
                 raise ValueError(f"{path} has no moving pictures: it holds sound alone, or something else.")
-            film.streams.video[0].thread_type, due, count = "AUTO", 0.0, 0
-            for frame in film.decode(video=0):
-                seconds = float(frame.time) if frame.time is not None else count / 25
-                count += 1
+            film.streams.video[0].thread_type = "AUTO"
+            for count, frame in enumerate(film.decode(video=0), 1):
+                seconds = float(frame.time) if frame.time is not None else (count - 1) / 25
                 if seconds >= due - 1e-6:
                     due = (math.floor(seconds * fps + 1e-6) + 1) / fps  # the next point of the grid
-                    image = frame.to_image()
-                    yield seconds, image.rotate(frame.rotation, expand=True) if frame.rotation else image
+                    yield seconds, frame.to_image().rotate(frame.rotation, expand=True)
     except FileNotFoundError:
         raise ValueError(f"There is no film {path}.") from None
     except av.FFmpegError as error:
@@ -54,44 +52,46 @@ def track(boxes: list, last: dict) -> list[int]:
     """
     numbers = []
     for box in boxes:
-        far = {
-            number: max(abs(box.left - old.left), abs(box.top - old.top)) / max(box.side, old.side)
-            for number, old in last.items()
-            if number not in numbers
-        }
+        free = [(number, old) for number, old in last.items() if number not in numbers]
+        far = {n: max(abs(box.left - old.left), abs(box.top - old.top)) / max(box.side, old.side) for n, old in free}
         nearest = min(far, key=far.get, default=None)
         numbers.append(nearest if nearest is not None and far[nearest] < 0.5 else len(last) + 1)
         last[numbers[-1]] = box
     return numbers
 
 
-def table(model, path: str | Path, *, fps: float, threshold: float, log=print) -> tuple[pd.DataFrame, int]:
-    """(a row a face and moment, number of frames looked at) of a film; a face keeps its number while it moves on.
+def follow(
+    model, path: str | Path, *, fps: float, log: Callable = print
+) -> Iterator[tuple[float, images.Picture, dict]]:
+    """Yield (seconds, frame, number -> detected face) of a film; a face keeps its number while it moves on.
 
-    fps: frames a second that are looked at. threshold: probability under which the answer is "not sure". Boxes are in
-    pixels of the film. Raises ValueError as `frames`, unless the film breaks off after a frame: then `log` says so.
+    Raises ValueError as `frames`, unless the film breaks off after a frame: then `log` says so.
     """
-    rows, last, count = [], {}, 0
+    last, count = {}, 0
     try:
         for seconds, image in frames(path, fps):
             frame = images.read(image, LONGEST)
-            faces = [face for face in detection.recognise(model, frame.image, MIN_FACE) if face.detected]
             count += 1
-            for number, face in zip(track([face.box for face in faces], last), faces, strict=True):
-                answer = album.answer_columns(face, frame.scale, threshold)
-                rows.append({"seconds": round(seconds, 3), "face": number} | answer)
+            faces = [face for face in detection.recognise(model, frame.image, MIN_FACE) if face.detected]
+            yield seconds, frame, dict(zip(track([face.box for face in faces], last), faces, strict=True))
     except ValueError as error:
         if not count:
             raise
         log(f"Careful: {error} {count} frames came before that.")
-    return pd.DataFrame(rows, columns=COLUMNS), count
 
 
 def write_table(model, path: str | Path, out: Path, *, fps: float, threshold: float) -> Path:
-    """The table of a film as `<out>/<name of the film>.csv`; says what stands in it."""
-    emotions, count = table(model, path, fps=fps, threshold=threshold)
-    target = out / f"{Path(path).stem}.csv"
+    """A row a face and moment of a film, as `<out>/<name of the film>.csv`; boxes are in pixels of the film.
+
+    fps: frames a second that are looked at. threshold: the probability below which the answer is "not sure".
+    """
+    rows, count, path = [], 0, Path(path)
+    for seconds, frame, faces in follow(model, path, fps=fps):
+        count += 1
+        for number, face in faces.items():
+            answer = album.answer_columns(face, frame.scale, threshold)
+            rows.append({"seconds": round(seconds, 3), "face": number} | answer)
+    emotions, target = pd.DataFrame(rows, columns=COLUMNS), out / f"{path.stem}.csv"
     paths.write_csv(target, emotions)
-    faces = emotions.face.nunique()
-    print(f"{count:,} frames of {Path(path).name}, {faces} faces, {len(emotions):,} answers: {target}")
+    print(f"{count:,} frames of {path.name}, {emotions.face.nunique()} faces, {len(rows):,} answers: {target}")
     return target

@@ -8,6 +8,7 @@ import html
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -35,39 +36,34 @@ if (media) {
 </script>"""  # Gradio itself says nothing of a camera that is refused
 
 
-def answer_html(photo: images.Picture, faces: list, threshold: float) -> str:
-    """The annotated picture and a bar for each emotion of the largest face, as HTML that holds everything."""
-    stream = io.BytesIO()
+def answer_html(model, photo: images.Picture, threshold: float, *options) -> str:
+    """The annotated picture and the bars of its largest face, as HTML; options: min_face and views of `recognise`."""
+    faces = detection.recognise(model, photo.image, *options)
+    stream, face = io.BytesIO(), detection.largest(faces)
     picture = album.annotated(photo.image, faces, threshold)
     picture.thumbnail((960, 960))
     picture.save(stream, "JPEG", quality=85)
-    face = detection.largest(faces)
+    source = base64.b64encode(stream.getvalue()).decode()
     rows = "".join(
         f"<tr><td>{emotion}</td><td><progress value='{chance:.3f}'></progress></td><td>{chance:.0%}</td></tr>"
         for emotion, chance in zip(EMOTIONS, face.probabilities, strict=True)
     )
     one = "the face" if face.detected else "the centre square: no face detected"
-    where = "the largest face" if len(faces) > 1 else one
+    where, label = "the largest face" if len(faces) > 1 else one, face.label(threshold)
     notes = f" ({html.escape(', '.join(photo.notes))})" if photo.notes else ""
-    source = base64.b64encode(stream.getvalue()).decode()
-    return (
-        f"<p id='answer'><b>{face.label(threshold)}</b>, {where}{notes}</p>"
-        f"<img alt='{face.label(threshold)}' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
-        f"<table>{rows}</table>"
-    )
+    shown = f"<img alt='{label}' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
+    return f"<p id='answer'><b>{label}</b>, {where}{notes}</p>{shown}<table>{rows}</table>"
 
 
 def answer_frame(model, frame: Image.Image, threshold: float) -> str:
     """The answer to a webcam's frame, as HTML."""
-    photo = images.read(frame)
-    return answer_html(photo, detection.recognise(model, photo.image, MIN_FACE, VIEWS), threshold)
+    return answer_html(model, images.read(frame), threshold, MIN_FACE, VIEWS)
 
 
 def answer_upload(model, path: str, threshold: float) -> str:
     """The answer to an upload, or why there is none; then every file that Gradio wrote for it is removed."""
     try:
-        photo = detection.read(path)
-        return answer_html(photo, detection.recognise(model, photo.image), threshold)
+        return answer_html(model, detection.read(path), threshold)
     except ValueError as error:
         return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
     finally:
@@ -77,15 +73,13 @@ def answer_upload(model, path: str, threshold: float) -> str:
 
 
 def build_page(model, threshold: float):
-    """The page as Gradio's Blocks, not yet served. threshold: probability under which the answer is "not sure"."""
+    """The page as Gradio's Blocks, not yet served. threshold: the probability below which the answer is "not sure"."""
     import gradio
 
-    def live(frame: Image.Image | None) -> str:
-        return "" if frame is None else answer_frame(model, frame, threshold)
+    def answered(answer: Callable) -> Callable:
+        return lambda given: "" if given is None else answer(model, given, threshold)
 
-    def uploaded(path: str | None) -> str:
-        return "" if path is None else answer_upload(model, path, threshold)
-
+    one_at_a_time = {"stream_every": 1 / FPS, "time_limit": None, "concurrency_limit": 1, "show_progress": "hidden"}
     with gradio.Blocks(title="What does it say about my picture?", analytics_enabled=False) as page:
         gradio.Markdown(f"# What does it say about my picture?\n{ABOUT}")
         with gradio.Tab("Camera"), gradio.Row():
@@ -94,46 +88,26 @@ def build_page(model, threshold: float):
                 camera = gradio.Image(sources=["webcam"], streaming=True, type="pil", webcam_options=options)
                 gradio.HTML(REFUSED)
             answer = gradio.HTML()
-            camera.stream(
-                live,
-                camera,
-                answer,
-                stream_every=1 / FPS,
-                time_limit=None,
-                concurrency_limit=1,
-                show_progress="hidden",
-                api_visibility="private",
-            )
+            camera.stream(answered(answer_frame), camera, answer, api_visibility="private", **one_at_a_time)
         with gradio.Tab("Picture"), gradio.Row():
             upload = gradio.File(label="A picture of yours", type="filepath")
             answer = gradio.HTML()
-            upload.upload(uploaded, upload, answer, api_visibility="private")
+            upload.upload(answered(answer_upload), upload, answer, api_visibility="private")
     return page
 
 
 def serve(model, threshold: float, *, block: bool = True, browser: bool = True):
-    """Show the page on this computer's own address until it is stopped.
-
-    block: False returns the page and its address at once; its `close` ends it.
-    """
-    folder = tempfile.TemporaryDirectory(prefix="fer-demo-")  # where an upload waits until it was answered
+    """Show the page on this computer's own address until it is stopped; block=False gives (page, address) at once."""
+    folder = tempfile.TemporaryDirectory(prefix="fer-demo-")  # where an upload waits until it is answered
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": folder.name}
     import gradio  # reads these when it is imported
 
     page = build_page(model, threshold)
-    _, address, _ = page.launch(
-        server_name="127.0.0.1",  # nobody else in the network
-        share=False,
-        inbrowser=browser,
-        quiet=True,
-        prevent_thread_lock=True,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        head=NOTICED,
-        theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-    )
+    theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no download
+    local = {"server_name": "127.0.0.1", "share": False, "ssr_mode": False}  # for nobody else in the network
+    bare = {"quiet": True, "footer_links": [], "run_history": False, "enable_monitoring": False}
+    options = {"inbrowser": browser, "prevent_thread_lock": True, "head": NOTICED, "theme": theme}
+    _, address, _ = page.launch(**local, **bare, **options)
     print(f"The page is at {address} on this computer alone; Ctrl-C ends it.")
     page.folder = folder  # lives as long as the page
     if block:

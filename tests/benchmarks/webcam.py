@@ -25,16 +25,11 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     model, confidence = detection.load(predict.given_away(), 0.8)
     page, address = webapp.serve(model, detection.threshold_of(confidence), block=False, browser=False)
     seconds = 3 if small else 30
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        webcam.opened(address, webcam.film(Path(folder) / "c.y4m")) as browser,
-    ):
+    with tempfile.TemporaryDirectory() as folder, webcam.opened(address, webcam.film(Path(folder))) as browser:
         webcam.begin(browser)
         browser.evaluate(COUNT)
         browser.wait_for_timeout(1000 * seconds)
         shown = browser.evaluate("window.shown")
     page.close()
-    span = (shown[-1] - shown[0]) / 1000
-    rate = round((len(shown) - 1) / span, 1)
-    asked = {"model": predict.given_away().stem, "asked": webapp.FPS}
-    return {"answered_a_second": rate, "seconds": round(span, 1), **asked}
+    span, asked = (shown[-1] - shown[0]) / 1000, {"model": predict.given_away().stem, "asked": webapp.FPS}
+    return {"answered_a_second": round((len(shown) - 1) / span, 1), "seconds": round(span, 1), **asked}
