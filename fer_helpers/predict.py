@@ -1,5 +1,6 @@
-"""One picture, one answer."""
+"""One picture, one answer; several, as many."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,15 +43,27 @@ def probabilities(model: torch.nn.Module, faces: np.ndarray, views: int | None =
     return np.concatenate([models.probabilities(model.eval(), batch, views).cpu().numpy() for batch in batches])
 
 
-def predict_emotion(model: torch.nn.Module, image, views: int | None = None) -> Prediction:
-    """The emotion of one face picture: its centre square, grey, 48×48 pixels.
+def predict_emotion(model: torch.nn.Module, image, views: int | None = None, *, bgr: bool = False):
+    """The emotion of one face picture: its centre square, grey, 48×48 pixels. returns: a Prediction.
 
-    image, errors: as in images.read. views: as in `probabilities`.
+    image, bgr, errors: as in images.read; each error carries the picture's name. A list of pictures, or a batch of
+    them as one array (N, H, W, C) or (N, C, H, W), gives a list of Predictions, computed as one batch.
+    views: as in `probabilities`.
     """
+    several = isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4
+    pictures = enumerate(image, 1) if several else [("", image)]
+    faces = [_face(each, f"Picture {number}" if several else "The picture", bgr) for number, each in pictures]
+    answers = probabilities(model, np.stack(faces), views) if faces else []
+    predictions = [Prediction(EMOTIONS[int(p.argmax())], dict(zip(EMOTIONS, p.tolist(), strict=True))) for p in answers]
+    return predictions if several else predictions[0]
+
+
+def _face(image, called: str, bgr: bool) -> np.ndarray:
+    """(48, 48) uint8 of a picture; `called` names one that has no name of its own."""
     try:
-        face = images.grey_square(images.read(image).image)
+        return images.grey_square(images.read(image, bgr=bgr).image)
+    except FileNotFoundError:
+        raise
     except ValueError as error:
-        which = image if isinstance(image, str | Path) else "The picture"
-        raise ValueError(f"{which} can't be used: {error}.") from error
-    probs = probabilities(model, face[None], views)[0]
-    return Prediction(EMOTIONS[int(probs.argmax())], dict(zip(EMOTIONS, probs.tolist(), strict=True)))
+        name = image if isinstance(image, str | os.PathLike) else getattr(image, "name", called)
+        raise ValueError(f"{name} can't be used: {error}.") from error

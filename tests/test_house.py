@@ -18,7 +18,13 @@ PACKAGE = {path.relative_to(paths.ROOT): path.read_text() for path in sorted(pat
 TREES = {path.as_posix(): ast.parse(text) for path, text in PACKAGE.items()}
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 IMPORTED_AS = {  # where a distribution's name differs from its module's, or it brings a module along
-    **{"sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow", "kagglesdk": "kagglehub"},
+    **{
+        "sklearn": "scikit-learn",
+        "skimage": "scikit-image",
+        "PIL": "pillow",
+        "kagglesdk": "kagglehub",
+        "pillow_heif": "pillow-heif",
+    },
     **dict.fromkeys(("nbclient", "nbformat", "jupyter_client"), "papermill"),
 }
 

@@ -101,8 +101,8 @@ def test_a_thousand_files_and_three_broken_ones_are_997_answers_and_three_reason
         file = tmp_path / f"{k % 3}" / f"{k:03}.{'JPG' if k < 3 else 'jpg'}"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(small)
-    broken = {"a.jpg": b"%PDF-1.7", "b.png": b"", "c.jpeg": small[:-200]}
-    for name, content in (broken | {"notes.txt": b"no picture by its name", "._hidden.jpg": b"of macOS"}).items():
+    broken = {"a.jpg": b"%PDF-1.7", "notes.txt": b"", "c.jpeg": small[:-200]}
+    for name, content in (broken | {"._hidden.jpg": b"of macOS"}).items():
         (tmp_path / name).write_bytes(content)
     logged, lines, reasons = [], [], {}
     for name, photo, faces in album.recognise(model, album.collect(str(tmp_path)), log=logged.append):
@@ -125,7 +125,7 @@ def test_which_pictures_are_collected(tmp_path):
     assert next(iter(album.collect(""))) == "astronaut.png" and "faces.png" in album.collect("")
     (tmp_path / "._hidden.jpg").write_text("of macOS")
     reasons = {
-        str(tmp_path): "holds no picture",
+        str(tmp_path): "holds no file",
         "no/such/place": "no file and no fold",
         "upload": "upload is for Colab",
     }

@@ -23,6 +23,7 @@ FACELESS = "chelsea.png coffee.png rocket.jpg motorcycle_left.png hubble_deep_fi
 SAMPLES = {"astronaut.png": [detection.Box(172, 62, 106)], "camera.png": [detection.Box(195, 95, 95)]}
 SAMPLES |= {name: [] for name in [*FACELESS.split(), "gravel.png", "coins.png"]}
 WORKERS = min(4, os.cpu_count() or 1)  # pictures side by side; of each, every pixel may be in memory
+HIDDEN = (".", "@eaDir", "__MACOSX", "$RECYCLE", "Thumbs.db", "ehthumbs", "desktop.ini", "lost+found")  # begin names
 COLOURS = {True: (0, 114, 178), False: (213, 94, 0)}  # detected, and the centre square
 
 
@@ -64,7 +65,7 @@ def measure_detection(min_face: float = detection.MIN_FACE) -> dict:
 def collect(pictures: str) -> dict:
     """Name -> file (or stream) of each picture; ValueError where there is none.
 
-    pictures: a file; a folder, searched with those in it; `upload`, which asks for files in Colab; empty for those that
+    pictures: a file; a folder, all files in it and below; `upload`, which asks for files in Colab; empty for those that
     come with scikit-image. Relative ones count from the workbook's root.
     """
     if not pictures:
@@ -77,14 +78,28 @@ def collect(pictures: str) -> dict:
         return {name: io.BytesIO(content) for name, content in import_module("google.colab.files").upload().items()}
     path = paths.ROOT / Path(pictures).expanduser()
     if path.is_file():
-        return {path.name: path}
+        return {_readable(Path(path.name)): path}
     if not path.is_dir():
         raise ValueError(f"There is no file and no folder {path}. A relative name counts from the workbook's folder.")
-    files = [each for each in sorted(path.rglob("*")) if each.is_file() and not each.name.startswith(".")]
-    files = {each.relative_to(path).as_posix(): each for each in files if each.suffix.lower() in images.SUFFIXES}
+    files = {_readable(each.relative_to(path)): each for each in sorted(_files(path))}
     if not files:
-        raise ValueError(f"The folder {path} holds no picture ({', '.join(sorted(images.SUFFIXES))}).")
+        raise ValueError(f"The folder {path} holds no file.")
     return files
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and those in it, and folders that can't be read; what systems and cameras hide isn't."""
+    locked = []
+    for where, folders, names in os.walk(folder, onerror=lambda error: locked.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        shown = [Path(where, name) for name in names if not name.startswith(HIDDEN)]
+        yield from (path for path in shown if path.is_file() or path.is_symlink())  # no sockets, which never answer
+    yield from locked
+
+
+def _readable(path: Path) -> str:
+    """A path as text that every table and terminal takes, whatever bytes it consists of."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def recognise(model, pictures: dict, *, min_face: float = detection.MIN_FACE, log: Callable = print) -> Iterator:
