@@ -261,7 +261,7 @@ def test_environment_yml_is_in_step_with_pyproject():
     python = f"python{PROJECT['requires-python']}"
     assert text[3:] == ["dependencies:", f"  - {python}", "  - pip", "  - pip:", "      - -e .[lab,dev]"]
     assert all(comment.strip() for line, _, comment in lines if line.lstrip().startswith("- ")), "say what it is for"
-    assert {"lab", "cluster", "demo", "export", "dev"} == set(PROJECT["optional-dependencies"])
+    assert {"lab", "cluster", "demo", "export", "photos", "dev"} == set(PROJECT["optional-dependencies"])
     assert PROJECT["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
 
 
