@@ -23,6 +23,14 @@ ARCHITECTURES = {  # where each lies; looked up when it is built, since the core
 }
 
 TTA_SHIFT = 2  # pixels
+CARD = ("architecture", "arguments", "emotions", "input", "views")  # what a model file's card can't do without
+OTHERS = {  # first bytes of files that aren't ours, and what they are
+    b"version https://git-lfs": "the pointer of Git LFS in place of the file: git lfs pull fetches that",
+    b"PK": "a file of torch.save or Keras; this workbook reads its own .safetensors alone, make 03 trains one",
+    b"\x80": "a file of torch.save; this workbook reads its own .safetensors alone, make 03 trains one",
+    b"\x89HDF": "a file of Keras; this workbook reads its own .safetensors alone, make 03 trains one",
+    b"<": "a web page, not the file that it offers: download that",
+}
 
 
 def build(architecture: str, **arguments) -> nn.Module:
@@ -84,10 +92,21 @@ def read_card(path: str | Path) -> dict:
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
     except (SafetensorError, OSError) as error:
+        with path.open("rb") as stream:
+            head = stream.read(24)
+        for mark, kind in OTHERS.items():
+            if head.startswith(mark):
+                raise ValueError(f"{path} is {kind}.") from None
         raise ValueError(f"{path} is not a whole safetensors file ({error}). Train or copy it again.") from error
     if "fer" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not of this workbook: its metadata say no architecture.")
-    return json.loads(metadata["fer"])
+    try:
+        card = dict(json.loads(metadata["fer"]))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} has a damaged card: train or copy it again.") from None
+    if missing := [key for key in CARD if key not in card]:
+        raise ValueError(f"{path} has a damaged card, or one of another workbook: it lacks {', '.join(missing)}.")
+    return card
 
 
 def load(path: str | Path) -> nn.Module:
@@ -96,15 +115,20 @@ def load(path: str | Path) -> nn.Module:
     The file's card is kept as `model.card`. Raises FileNotFoundError or ValueError with a sentence.
     """
     card = read_card(path)
-    if tuple(card["emotions"]) != EMOTIONS:
+    if list(card["emotions"] or []) != list(EMOTIONS):
         names = f"{card['emotions']}, this workbook {list(EMOTIONS)}"
         raise ValueError(f"{path} names its outputs {names}: train it again.")
-    model = build(card["architecture"], **card["arguments"])
+    try:
+        model = build(card["architecture"], **card["arguments"])
+        steps = {key: tuple(value) if isinstance(value, list) else value for key, value in card["input"].items()}
+        model.preprocess = Preprocess(**steps)
+    except (TypeError, AttributeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"{path} has a damaged card, or one of another workbook: {first}.") from error
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ValueError(f"{path} holds weights of another network than '{card['architecture']}': {first}") from error
-    model.preprocess = Preprocess(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["input"].items()})
     model.card, model.views = card, card["views"]
     return model.eval()

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +103,19 @@ def write_csv(path: str | Path, table) -> None:
     """Write a pandas table without its index, line ends the same on every system."""
     with whole(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_beside(path: str | Path, content: bytes) -> Path:
+    """Write `path`, or `<stem>-2`, `<stem>-3`, ... where other content lies there; returns the file that holds it."""
+    path = Path(path)
+    for number in count(1):
+        target = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        if target.is_file() and target.read_bytes() == content:
+            return target
+        if not target.exists():
+            with whole(target) as temporary:
+                temporary.write_bytes(content)
+            return target
 
 
 def save_figure(figure, path: str | Path) -> None:

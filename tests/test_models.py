@@ -112,6 +112,24 @@ def test_a_model_file_gives_back_the_same_network(tmp_path, images, architecture
     assert np.allclose(*answers, atol=1e-2)
 
 
+FOREIGN = {
+    "the pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "a file of torch.save": b"PK\3\4" + b"\0" * 99,
+    "a file of torch.save; this workbook reads its own": b"\x80\2}q\0.",
+    "a file of Keras": b"\x89HDF\r\n",
+    "a web page": b"<!DOCTYPE html>",
+    "not a whole safetensors file": b"",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_files_of_another_kind_are_named(tmp_path, kind):
+    path = tmp_path / "best.pth"
+    path.write_bytes(FOREIGN[kind])
+    with pytest.raises(ValueError, match=rf"best\.pth is {kind}"):
+        models.load(path)
+
+
 def test_bad_model_files_are_told_apart(tmp_path):
     path, network = tmp_path / "m.safetensors", models.build("baseline", filters=(4, 4, 4), hidden=8)
     with pytest.raises(FileNotFoundError, match="no model file"):
@@ -127,8 +145,15 @@ def test_bad_model_files_are_told_apart(tmp_path):
         ({"a": torch.zeros(1)}, {}, "weights of another network than 'baseline'"),
         ({"a": torch.zeros(1)}, {"architecture": "x"}, "no architecture 'x'"),
         (network.state_dict(), {"emotions": EMOTIONS[::-1]}, "names its outputs"),
+        (network.state_dict(), {"emotions": None}, "names its outputs"),
+        (network.state_dict(), {"arguments": {"width": 3}}, "damaged card, .*width"),
+        (network.state_dict(), {"input": 7}, "damaged card, or one of another"),
+        (network.state_dict(), "{}", "it lacks architecture, arguments, emotions, input, views"),
+        (network.state_dict(), "[1]", "has a damaged card: train"),
+        (network.state_dict(), "{", "has a damaged card: train"),
     ):
-        metadata = None if other is None else {"fer": json.dumps(card | other)}
+        text = other if isinstance(other, str) else json.dumps(card | (other or {}))
+        metadata = None if other is None else {"fer": text}
         safetensors.torch.save_file(weights, path, metadata=metadata)
         with pytest.raises(ValueError, match=message):
             models.load(path)

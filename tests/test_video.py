@@ -3,6 +3,7 @@
 After `make demo`: .venv/demo/bin/python -m pip install playwright, .venv/demo/bin/python -m pytest tests/test_video.py
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from fer_helpers import images, models, paths
 from fer_helpers.errors import UserError
+from fer_helpers.faces import EMOTIONS
 from fer_helpers.photos import album, video, webapp
 from fer_helpers.photos.detection import Box
 from tests import pages, webcam
@@ -41,13 +43,65 @@ def test_a_face_keeps_its_number_while_it_moves_on():
 def test_a_film_becomes_a_table(model, astronaut, tmp_path):
     pictures = [astronaut.crop((2 * k, 0, 400 + 2 * k, 300)) for k in range(30)]
     film = shot(tmp_path / "a film.mp4", pictures)
-    target = video.write_table(model, film, tmp_path / "out", fps=5, threshold=0.4)
+    target = video.write_table(model, film, tmp_path / "a film.csv", fps=5, threshold=0.4, annotated=True)
     table = pd.read_csv(target)
     assert list(table.columns) == video.COLUMNS and target.name == "a film.csv"
+    marked = list(video.frames(tmp_path / "a film-annotated.mp4", 100))
+    assert [round(seconds, 1) for seconds, _ in marked] == sorted({round(each, 1) for each in table.seconds})
+    assert marked[0][1].size == (400, 300)
     face = table[table.face == table.face.mode()[0]]
     assert face.seconds.is_monotonic_increasing and len(face) >= 12 and (face.likeliest == "happy").mean() > 0.8
     assert np.allclose(np.diff(sorted(table.seconds.unique())), 0.2, atol=0.001), "five a second"
     assert len(list(video.frames(film, 100))) == 30 and len(list(video.frames(film, 1))) == 3
+
+
+CLOCKS = {  # a film's start, its frames' own times, and what they are: seconds from its start
+    "from zero": (0.0, [0, 0.5, 1], [0, 0.5, 1]),
+    "cut out of the middle of a broadcast": (3600.0, [3600, 3600.5], [0, 0.5]),
+    "sound begins first": (10.0, [10.4, 10.9], [0.4, 0.9]),
+    "no start is known": (None, [7, 7.5], [0, 0.5]),
+    "no times at all": (None, [None, None, None], [0, 0.1, 0.2]),
+    "a still of half a minute": (0.0, [0, 30], [0, 30]),
+    "two films in one file": (0.0, [0, 0.5, 1, 0, 0.5], [0, 0.5, 1, 1.1, 1.6]),
+    "a clock that leaps": (0.0, [0, 0.5, 95443, 95443.5], [0, 0.5, 0.6, 1.1]),
+    "a first frame before the start": (0.0, [-0.02, 0.5], [0, 0.5]),
+}
+
+
+@pytest.mark.parametrize("kind", CLOCKS)
+def test_times_count_from_the_films_own_start_and_jumps_are_told(kind):
+    start, times, seconds = CLOCKS[kind]
+    told = []
+    clock = video.Clock(start, 0.1, told.append)
+    assert [clock.seconds(time) for time in times] == pytest.approx(seconds, abs=0.03)
+    assert len(told) == (kind in ("two films in one file", "a clock that leaps"))
+
+
+def test_every_moment_has_a_row_and_tables_of_one_name_are_kept(model, astronaut, tmp_path, monkeypatch):
+    blank = Image.new("RGB", astronaut.size)
+    monkeypatch.setattr(
+        video, "frames", lambda path, fps, log: iter([(0.0, astronaut), (0.2, blank), (0.4, astronaut)])
+    )
+    options = {"fps": 5, "threshold": 0.4}
+    first = video.write_table(model, "monday/talk.mp4", tmp_path / "talk.csv", **options)
+    table = pd.read_csv(first)
+    assert [*table.seconds.unique()] == [0.0, 0.2, 0.4] and (table.answer[table.seconds == 0.2] == "no face").all()
+    assert "0.2,,,,,no face" in first.read_text() and ".0," not in first.read_text().split("0.2,,")[1].split("0.4,")[0]
+    assert video.write_table(model, "monday/talk.mp4", tmp_path / "talk.csv", **options) == first, "the same answers"
+    monkeypatch.setattr(video, "frames", lambda path, fps, log: iter([(0.0, blank)]))
+    second = video.write_table(model, "tuesday/talk.mov", tmp_path / "talk.csv", **options)
+    assert second.name == "talk-2.csv" and len(pd.read_csv(first)) >= 3 and len(pd.read_csv(second)) == 1
+
+
+def test_json_has_boxes_and_all_seven_probabilities(model, astronaut, tmp_path, monkeypatch):
+    blank = Image.new("RGB", astronaut.size)
+    monkeypatch.setattr(video, "frames", lambda path, fps, log: iter([(0.0, blank), (0.2, astronaut)]))
+    table = video.write_table(model, "talk.mp4", tmp_path / "talk.json", fps=5, threshold=0.4)
+    nobody, somebody = json.loads(table.read_text())
+    assert nobody == {"seconds": 0.0, "faces": []} and somebody["seconds"] == 0.2
+    face = max(somebody["faces"], key=lambda face: face["box"]["side"])
+    assert album.matches(Box(**face["box"]), album.SAMPLES["astronaut.png"][0]) and face["likeliest"] == "happy"
+    assert [*face["probabilities"]] == [*EMOTIONS] and sum(face["probabilities"].values()) == pytest.approx(1, abs=0.01)
 
 
 def test_films_that_cannot_be_read_say_why(model, tmp_path):
@@ -61,7 +115,7 @@ def test_films_that_cannot_be_read_say_why(model, tmp_path):
     reasons = {"text.mp4": "can't be read as a film", "sound.wav": "no moving pictures", "none.mp4": "no film"}
     for name, says in reasons.items():
         with pytest.raises(ValueError, match=says):
-            video.write_table(model, tmp_path / name, tmp_path, fps=5, threshold=0.4)
+            video.write_table(model, tmp_path / name, tmp_path / "t.csv", fps=5, threshold=0.4)
 
 
 def test_a_film_that_breaks_off_keeps_what_came_before(astronaut, tmp_path):
@@ -72,7 +126,7 @@ def test_a_film_that_breaks_off_keeps_what_came_before(astronaut, tmp_path):
 
 
 def test_a_film_that_breaks_off_warns(model, astronaut, monkeypatch):
-    def interrupted(path, fps):
+    def interrupted(path, fps, log):
         yield 0.0, astronaut
         raise ValueError("It ended.")
 
@@ -93,7 +147,9 @@ def test_without_the_extra_packages_a_sentence_says_what_to_do(monkeypatch, tmp_
 @pytest.mark.parametrize("parameters", [{"accuracy": "high"}, {"acuracy": "1"}])
 def test_slips_of_the_hand_are_sentences(parameters, tmp_path):
     with pytest.raises(UserError, match="takes numbers"):
-        webapp.run("video", "", "", tmp_path, parameters)
+        webapp.run("video", {}, tmp_path, parameters)
+    with pytest.raises(UserError, match="FORMAT=csv or FORMAT=json, not onnx"):
+        webapp.run("video", {"FORMAT": "onnx"}, tmp_path, {})
 
 
 def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, astronaut):

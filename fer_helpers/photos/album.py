@@ -1,6 +1,7 @@
 """Which pictures are looked at: a file, a folder, an upload in Colab, scikit-image's; and what is written of them."""
 
 import io
+import json
 import os
 import sys
 from collections import deque
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,6 +26,7 @@ SAMPLES = {"astronaut.png": [detection.Box(172, 62, 106)], "camera.png": [detect
 SAMPLES |= {name: [] for name in [*FACELESS.split(), "gravel.png", "coins.png"]}
 WORKERS = min(4, os.cpu_count() or 1)  # pictures side by side; of each, every pixel may be in memory
 HIDDEN = (".", "@eaDir", "__MACOSX", "$RECYCLE", "Thumbs.db", "ehthumbs", "desktop.ini", "lost+found")  # begin names
+NO_FACE = "no face"  # the answer of a film's moment without one
 COLOURS = {True: (0, 114, 178), False: (213, 94, 0)}  # detected, and the centre square
 
 
@@ -139,6 +142,31 @@ def rows(name: str, photo: images.Picture, faces: list, threshold: float) -> lis
         {"picture": name, "face": k, "detected": face.detected} | answer_columns(face, photo.scale, threshold) | notes
         for k, face in enumerate(faces, 1)
     ]
+
+
+def write_table(path: Path, lines: list[dict], columns: list[str] | None = None) -> Path:
+    """Write lines of answers as a table, .csv or .json, which keeps what other answers lie there; returns its file.
+
+    In JSON a picture or moment holds its faces, each with its box and all seven probabilities.
+    """
+    table = pd.DataFrame(lines, columns=columns).convert_dtypes()  # whole numbers stay whole beside "no face"
+    text = table.to_csv(index=False, lineterminator="\n")
+    if path.suffix.lower() == ".json":
+        text = json.dumps(nested(lines), indent=1, ensure_ascii=False) + "\n"
+    return paths.write_beside(path, text.encode("utf-8", "backslashreplace"))
+
+
+def nested(lines: list[dict]) -> list[dict]:
+    """Lines of answers as JSON has them: an entry a picture or moment, in it what is one face's."""
+    entries = {}
+    for line in lines:
+        first, *_ = line.items()  # the picture's name, or the seconds
+        faces = entries.setdefault(first, {first[0]: first[1], "faces": []})["faces"]
+        if line["answer"] != NO_FACE:
+            face = {key: value for key, value in [*line.items()][1:] if key not in (*detection.Box._fields, *EMOTIONS)}
+            box = {key: line[key] for key in detection.Box._fields}
+            faces.append(face | {"box": box, "probabilities": {key: line[key] for key in EMOTIONS}})
+    return [*entries.values()]
 
 
 def annotated(image: Image.Image, faces: list, threshold: float) -> Image.Image:

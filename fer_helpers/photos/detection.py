@@ -60,7 +60,8 @@ def largest(items: list):
 def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | None]:
     """A network trained on photographs, and its results.confidence_threshold for this accuracy; else ValueError."""
     model = models.load(path)
-    if model.card.get("metrics", {}).get("data", {}).get("demonstration", True):
+    data = (model.card.get("metrics") or {}).get("data") or {}
+    if data.get("demonstration", True):
         raise ValueError(f"{path} doesn't say that it was trained on photographs of faces: name a model that was.")
     return model, results.confidence_threshold(path, model.card, accuracy)
 

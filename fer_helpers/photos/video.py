@@ -1,10 +1,11 @@
 """Films: a film file to a table of emotions over time. Needs PyAV, of the optional extra `demo`."""
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
 from fer_helpers import images, paths
@@ -14,35 +15,67 @@ from fer_helpers.photos import album, detection
 PYAV = "av>=14"  # as in pyproject.toml's extra
 LONGEST = 640  # pixels of a film's frame: enough for faces from a tenth of it
 MIN_FACE = 0.1
+JUMP = 60  # seconds without a frame that no screen recording has: the clock jumps
 COLUMNS = ["seconds", "face", "left", "top", "side", "answer", "likeliest", "probability", *EMOTIONS]
 
 
-def frames(path: str | Path, fps: float) -> Iterator[tuple[float, Image.Image]]:
-    """Yield (seconds from the start, upright picture) of a film, `fps` of them a second at most.
+def frames(path: str | Path, fps: float, log: Callable = print) -> Iterator[tuple[float, Image.Image]]:
+    """Yield (seconds from the film's start, upright picture) of a film, `fps` of them a second at most.
 
-    Raises ValueError that says what is wrong; of a film that breaks off after the frames before that.
+    Raises ValueError that says what is wrong; of a film that breaks off after the frames before that. log: is told of a
+    clock that jumps.
     """
     try:
         import av
     except ImportError as error:
         raise ValueError(f'Films need the extra packages of `make demo`, or pip install "{PYAV}"') from error
-    due, count = 0.0, 0
+    due, frame = 0.0, None
     try:
         with av.open(str(path)) as film:
             if not film.streams.video:
                 raise ValueError(f"{path} has no moving pictures: it holds sound alone, or something else.")
-            film.streams.video[0].thread_type = "AUTO"
-            for count, frame in enumerate(film.decode(video=0), 1):
-                seconds = float(frame.time) if frame.time is not None else (count - 1) / 25
+            stream = film.streams.video[0]
+            stream.thread_type = "AUTO"
+            start = None if film.start_time is None else film.start_time / av.time_base
+            clock = Clock(start, 1 / float(stream.guessed_rate or 25), log)
+            for frame in film.decode(stream):
+                seconds = clock.seconds(frame.time)
                 if seconds >= due - 1e-6:
                     due = (math.floor(seconds * fps + 1e-6) + 1) / fps  # the next point of the grid
                     yield seconds, frame.to_image().rotate(frame.rotation, expand=True)
     except FileNotFoundError:
         raise ValueError(f"There is no film {path}.") from None
-    except av.FFmpegError as error:
-        raise ValueError(f"{path} can't be read as a film, or not to its end ({error.strerror}).") from error
-    if not count:
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"{path} can't be read as a film, or not to its end ({images.reason(error)}).") from error
+    if frame is None:
         raise ValueError(f"{path} is a film without a picture.")
+
+
+class Clock:
+    """Seconds from a film's start, which never go back.
+
+    start: the time at which the film starts, None for that of its first frame. step: seconds from one frame to the
+    next, which stand in where a frame has no time, or where the film's own clock jumps: back, or by more than JUMP.
+    """
+
+    def __init__(self, start: float | None, step: float, log: Callable):
+        self.start, self.step, self.log = start, step, log
+        self.last, self.jumps = None, 0
+
+    def seconds(self, time: float | None) -> float:
+        """Seconds of the next frame, whose own time this is."""
+        first, going_on = self.last is None, 0.0 if self.last is None else self.last + self.step
+        time = going_on + (self.start or 0.0) if time is None else float(time)
+        self.start = time if self.start is None else self.start
+        now = max(time - self.start, 0.0) if first else time - self.start
+        if not 0 <= now - (self.last or 0.0) <= JUMP:
+            if not self.jumps:
+                jump = f"from {self.last or 0:.1f} to {now:.1f} seconds"
+                self.log(f"Careful: the film's clock jumps {jump}; a jump counts as one frame.")
+            self.jumps, now = self.jumps + 1, going_on
+            self.start = time - now
+        self.last = now
+        return now
 
 
 def track(boxes: list, last: dict) -> list[int]:
@@ -69,7 +102,7 @@ def follow(
     """
     last, count = {}, 0
     try:
-        for seconds, image in frames(path, fps):
+        for seconds, image in frames(path, fps, log):
             frame = images.read(image, LONGEST)
             count += 1
             faces = [face for face in detection.recognise(model, frame.image, MIN_FACE) if face.detected]
@@ -80,18 +113,59 @@ def follow(
         log(f"Careful: {error} {count} frames came before that.")
 
 
-def write_table(model, path: str | Path, out: Path, *, fps: float, threshold: float) -> Path:
-    """A row a face and moment of a film, as `<out>/<name of the film>.csv`; boxes are in pixels of the film.
+def write_table(
+    model, path: str | Path, target: Path, *, fps: float, threshold: float, annotated: bool = False
+) -> Path:
+    """A row a face and moment of a film, or one that says "no face"; boxes are in pixels of the film.
 
-    fps: frames a second that are looked at. threshold: the probability below which the answer is "not sure".
+    target: the table, .csv or .json; other answers that lie there are kept, and the table gets a number. fps: frames a
+    second that are looked at. threshold: the probability below which the answer is "not sure". annotated: the frames
+    that are looked at are written too, as a film with boxes and answers, LONGEST pixels at most, beside the table.
     """
-    rows, count, path = [], 0, Path(path)
-    for seconds, frame, faces in follow(model, path, fps=fps):
-        count += 1
-        for number, face in faces.items():
-            answer = album.answer_columns(face, frame.scale, threshold)
-            rows.append({"seconds": round(seconds, 3), "face": number} | answer)
-    emotions, target = pd.DataFrame(rows, columns=COLUMNS), out / f"{path.stem}.csv"
-    paths.write_csv(target, emotions)
-    print(f"{count:,} frames of {path.name}, {emotions.face.nunique()} faces, {len(rows):,} answers: {target}")
-    return target
+    lines, shot, count, path = [], None, 0, Path(path)
+    with paths.writing(target), tempfile.TemporaryDirectory() as folder:
+        for seconds, frame, faces in follow(model, path, fps=fps):
+            count += 1
+            moment = {"seconds": round(seconds, 3)}
+            for number, face in faces.items():
+                answer = album.answer_columns(face, frame.scale, threshold)
+                lines.append(moment | {"face": number} | answer)
+            lines += [] if faces else [moment | {"answer": album.NO_FACE}]
+            if annotated:
+                shot = shot or Shot(Path(folder, "film.mp4"), frame.image)
+                shot.add(seconds, album.annotated(frame.image, [*faces.values()], threshold))
+        table = album.write_table(target, lines, COLUMNS)
+        if shot:
+            beside = paths.write_beside(table.with_name(f"{table.stem}-annotated.mp4"), shot.close().read_bytes())
+    faces = {line["face"] for line in lines if "face" in line}
+    print(f"{count:,} frames of {path.name}, {len(faces)} faces, {len(lines):,} rows: {table}")
+    print(f"the annotated film: {beside}" if shot else "", end="\n" if shot else "")
+    return table
+
+
+class Shot:
+    """A film that is being written, its size that of the first picture."""
+
+    def __init__(self, path: Path, picture: Image.Image):
+        import av
+
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"  # browsers show the first
+        self.path, self.film, self.last = path, av.open(str(path), "w"), -1
+        self.stream = self.film.add_stream(codec, rate=25)
+        self.stream.width, self.stream.height = (max(side // 2 * 2, 2) for side in picture.size)  # both are even
+        self.stream.pix_fmt, self.stream.codec_context.time_base = "yuv420p", Fraction(1, 1000)
+
+    def add(self, seconds: float, picture: Image.Image) -> None:
+        """One more picture, shown from that time on."""
+        import av
+
+        frame = av.VideoFrame.from_image(picture.resize((self.stream.width, self.stream.height)))
+        self.last = max(round(seconds * 1000), self.last + 1)
+        frame.pts, frame.time_base = self.last, Fraction(1, 1000)
+        self.film.mux(self.stream.encode(frame))
+
+    def close(self) -> Path:
+        """Finish the file; returns it."""
+        self.film.mux(self.stream.encode())
+        self.film.close()
+        return self.path

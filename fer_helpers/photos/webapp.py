@@ -115,16 +115,25 @@ def serve(model, threshold: float, *, block: bool = True, browser: bool = True):
     return page, address
 
 
-def run(command: str, model: str, film: str, out: Path, parameters: dict[str, str]) -> None:
-    """`make demo` and `make video`. model: a file, or empty for the default. parameters: as PARAMS names them."""
+def run(command: str, options: dict[str, str], out: Path, parameters: dict[str, str]) -> None:
+    """`make demo` and `make video`.
+
+    options: MODEL, VIDEO, FORMAT, ANNOTATED, as they were typed. out: the folder of results, or the name of the table.
+    parameters: as PARAMS names them.
+    """
     try:
         values = DEFAULTS | {name: type(DEFAULTS[name])(value) for name, value in parameters.items()}
     except (KeyError, ValueError) as error:
         raise UserError(f'PARAMS takes numbers, like PARAMS="accuracy=0.8 fps=5", not {error}.') from None
     settings.check(values)
-    network, confidence = detection.load(model or predict.given_away(), values["accuracy"])
+    form, film = options.get("FORMAT", "csv").lower(), Path(options.get("VIDEO", ""))
+    if command == "video" and form not in ("csv", "json"):
+        raise UserError(f"video takes FORMAT=csv or FORMAT=json, not {form}.")
+    network, confidence = detection.load(options.get("MODEL") or predict.given_away(), values["accuracy"])
     print(detection.threshold_sentence(confidence))
     threshold = detection.threshold_of(confidence)
     if command == "demo":
         return serve(network, threshold)
-    video.write_table(network, film, out, fps=values["fps"], threshold=threshold)
+    table = out if out.suffix.lower() in (".csv", ".json") else out / "videos" / f"{film.stem}.{form}"
+    annotated = options.get("ANNOTATED") == "1"
+    video.write_table(network, film, table, fps=values["fps"], threshold=threshold, annotated=annotated)

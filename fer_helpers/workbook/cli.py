@@ -30,7 +30,8 @@ def main(words: list[str]) -> int:
         command, options = parse(words)
         if command not in ("help", "clean"):
             this, python = Path(sys.executable), environment.ensure(options.get("TORCH_INDEX", ""))
-            if command in ("demo", "video") and "FORMAT" not in options and python == this:
+            served = command == "video" or (command == "demo" and "FORMAT" not in options)
+            if served and python == this:
                 python = environment.with_demo()
             if python != this:
                 again = [str(python), "-m", "fer_helpers.run", *words]
@@ -106,8 +107,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command in ("demo", "video"):
         from fer_helpers.photos import webapp
 
-        model, film = options.get("MODEL", ""), options.get("VIDEO", "")
-        return webapp.run(command, model, film, out / "videos", notebook_parameters(options))
+        return webapp.run(command, options, out, notebook_parameters(options))
     if command == "rehearse":
         from tests.rehearsal import rehearsal
 

@@ -28,7 +28,10 @@ COMMANDS = {  # what it does, and which variables it takes
         "MODEL PARAMS FORMAT",
     ),
     "export": ("a model as an ONNX file, which runs without torch, into OUT/exports/", "MODEL FORMAT INT8 DATA OUT"),
-    "video": ("emotions over time of a film, into OUT/videos/; PARAMS=fps=5", "VIDEO MODEL OUT PARAMS"),
+    "video": (
+        "emotions over time of a film, into OUT/videos/, or the table that OUT names; PARAMS=fps=5",
+        "VIDEO MODEL OUT PARAMS FORMAT ANNOTATED",
+    ),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
@@ -46,14 +49,20 @@ VARIABLES = {
     "VERBOSE": "1 shows all that the notebooks print, not their sections and epochs alone",
     "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
-    "FORMAT": "onnx (the file alone) or web (a page in which it runs, also for demo: no server needed)",
+    "FORMAT": "onnx (the file alone) or web (a page in which it runs, also for demo: no server); of video csv or json",
+    "ANNOTATED": "1: the film too, with boxes and answers; 0 if not given",
     "INT8": "1: a file four times smaller, twice as fast, its scales set on training faces of DATA; 0 if not given",
     "A": "a folder of results to compare with, outputs/ if not given",
     "B": "the folder of results that is compared with A",
     "VIDEO": "a film (.mp4, .mov, .webm, ...)",
     "TORCH_INDEX": f"where torch is installed from: {CPU_WHEELS} without an NVIDIA GPU, else {PYPI}",
 }
-CHOICES = {"BUDGET": ("auto", "smoke", "quick", "full"), "DEVICE": ("auto", "cpu", "cuda"), "INT8": ("0", "1")}
+CHOICES = {
+    "BUDGET": ("auto", "smoke", "quick", "full"),
+    "DEVICE": ("auto", "cpu", "cuda"),
+    "INT8": ("0", "1"),
+    "ANNOTATED": ("0", "1"),
+}
 QUESTIONS = {  # the variable that a command can't do without, and what is said if it is missing
     "evaluate": ("MODEL", "Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
     "export": ("MODEL", "Which model? make export MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
