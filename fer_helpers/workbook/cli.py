@@ -227,7 +227,7 @@ def show_help() -> None:
     """What lies where, commands and variables."""
     from fer_helpers.publishing import folders
 
-    print(*folders.overview(ROOT / "outputs"), "", sep="\n")
+    print(*(folders.overview(ROOT / "outputs") or ["no results yet: make run-all"]), "", sep="\n")
     print("make <command> [NAME=value ...], or without make: python -m fer_helpers.run <command> [NAME=value ...]\n")
     for name, (purpose, takes) in COMMANDS.items():
         print(f"  {name:<14} {purpose}" + (f" ({takes})" if takes else ""))
