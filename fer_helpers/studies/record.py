@@ -17,6 +17,7 @@ from fer_helpers.studies.run import RunSpec, Where
 from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
+POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone
 # Columns of FER+'s fer2013new.csv (Barsoum et al., 2016) in our order, without contempt, unknown and no face
 FERPLUS = ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
 
@@ -127,6 +128,19 @@ def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dic
         if own and own["key"] == each["key"]:
             results += [runs.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
     return list(filter(None, results))
+
+
+def undone(result: dict, weights: np.ndarray, power: float) -> dict:
+    """A run as if its class weights (7,) had counted `power` less: its answers, and its network's last bias.
+
+    Post-hoc logit adjustment: Menon et al., "Long-tail learning via logit adjustment" (2021).
+    """
+    adjusted = {name: result[name] / weights**power for name in ("probs", "answers")}
+    adjusted = {name: probs / probs.sum(axis=-1, keepdims=True) for name, probs in adjusted.items()}
+    state = {name: part.astype(np.float32) for name, part in result["weights"].items()}
+    if "head.1.bias" in state:
+        state["head.1.bias"] -= np.float32(power) * np.log(weights)
+    return result | adjusted | {"weights": state}
 
 
 def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> FinishedModel:
