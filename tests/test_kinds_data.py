@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_helpers.data import finding, layouts, vocabulary
+from fer_helpers.data import finding, layouts, sources, vocabulary
+from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.workbook import cli
 from tests.test_sources import encoded, folder_of, load, problem, tree, workbook, zip_of  # noqa: F401, the fixture
 
 NOUNS = ["Anger", "Disgusted", "FEARFUL", "Happiness", "neutrality", "Sadness", "suprise"]
@@ -192,6 +194,59 @@ def test_words_near_an_emotion_are_read_and_others_are_not():
     assert {word: EMOTIONS[label] for word, label in of.items()} == {
         **{"hapy": "happy", "Surprized": "surprise", "unhappy": "sad", "02-Fear": "fear", "nuetral": "neutral"}
     }
+
+
+# FER+: other labels for the rows of fer2013.csv
+
+VOTED = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF"]
+
+
+def ferplus(path, winners, usages=("Training",) * 6 + ("PublicTest", "PrivateTest")):
+    """fer2013new.csv for `table()`; winners: row -> the columns that share the most votes."""
+    lines = [",".join(["Usage", "Image name", *VOTED])]
+    for row in range(112):
+        votes = [5 if name in winners(row) else 1 for name in VOTED]
+        lines.append(",".join(map(str, [usages[row // 7 % 8], f"fer{row:07d}.png", *votes])))
+    path.write_text("\n".join(lines))
+
+
+def test_ferplus_gives_other_labels_to_the_same_rows(tmp_path):
+    strange = {0: ["NF"], 1: ["contempt"], 2: ["fear", "happiness"], 3: ["anger"]}
+    (tmp_path / "fer2013.csv").write_bytes(TABLE)
+    ferplus(tmp_path / "fer2013new.csv", lambda row: strange.get(row, [VOTED[row % 7]]))
+    own, lines = load(tmp_path / "fer2013.csv")
+    assert any("LABELS=ferplus takes its labels" in line for line in lines) and "labels" not in own.source
+    people, lines = load(tmp_path / "fer2013.csv labels=ferplus")
+    told = problem(people, "FER+'s, by most votes")
+    assert all(part in told for part in ("3 faces are left out", "a tie 1", "nf 1", "contempt 1"))
+    assert "row_00001" not in people.names and people.names[0] == "row_00003" and EMOTIONS[people.labels[0]] == "angry"
+    assert EMOTIONS[people.labels[people.names == "row_00009"][0]] == "surprise"
+    assert people.source["key"] != own.source["key"] and people.source["pixels"] != own.source["pixels"]
+    card = people.card()
+    assert not card["official_split"], "some of its test faces are left out: no number of 7,178 faces"
+    assert card["title"] == card["source"] == "fer2013.csv with FER+ labels"
+    given = sources.find(f"{tmp_path / 'fer2013.csv'} labels=ferplus").given
+    assert load(given)[0].source["key"] == people.source["key"]
+
+
+def test_votes_that_do_not_fit_are_refused(tmp_path):
+    (tmp_path / "fer2013.csv").write_bytes(TABLE)
+    for data, said in (
+        ("synthetic", "needs fer2013new.csv"),
+        (tmp_path / "fer2013.csv", "in the folder of"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            load(f"{data} labels=ferplus")
+    ferplus(tmp_path / "fer2013new.csv", lambda row: ["anger"], ("PrivateTest",) * 8)
+    with pytest.raises(ValueError, match="follows the rows of"):
+        load(f"{tmp_path / 'fer2013.csv'} labels=ferplus")
+
+
+def test_other_labels_have_results_of_their_own():
+    _, options = cli.parse(["run-all", "DATA=fer2013.csv", "LABELS=ferplus"])
+    assert cli.out_of(options).name == "on_ferplus" and cli.out_of({}).name == "outputs"
+    with pytest.raises(UserError, match="doesn't take LABELS"):
+        cli.parse(["reference", "LABELS=ferplus"])
 
 
 # At random: faces or one sentence, whatever it is. FUZZ=100000 for a long run by hand

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fer_helpers import paths
-from fer_helpers.data import cache, finding, kaggle, layouts, synthetic, vocabulary
+from fer_helpers.data import cache, ferplus, finding, kaggle, layouts, synthetic, vocabulary
 from fer_helpers.faces import EMOTIONS, SPLITS, Faces
 
+LABELS = " labels="  # after a path: whose labels are taken
 SHOWN_LINES, SHOWN_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
 FER2013 = {  # published counts, order of EMOTIONS
     "train": synthetic.TRAINING,
@@ -23,11 +24,15 @@ FER2013 = {  # published counts, order of EMOTIONS
 
 @dataclass(frozen=True)
 class Location:
-    """Where the data lies. path: None for synthetic faces. layout: folder, zip, csv, synthetic. chosen: how it came."""
+    """Where the data lies. path: None for synthetic faces. layout: folder, zip, tar, csv, synthetic.
+
+    chosen: how it came. labels: ferplus for FER+'s, "" for the data's own.
+    """
 
     path: Path | None
     layout: str
     chosen: str
+    labels: str = ""
 
     @property
     def name(self) -> str:
@@ -35,7 +40,8 @@ class Location:
         if self.path is None:
             return "synthetic faces"
         path = self.path.resolve()
-        return path.parents[1].name if path.parent.name == "versions" else path.name
+        name = path.parents[1].name if path.parent.name == "versions" else path.name
+        return f"{name} with FER+ labels" if self.labels else name
 
     @property
     def why(self) -> str:
@@ -45,16 +51,25 @@ class Location:
     @property
     def given(self) -> str:
         """What finds the same data again, from any folder."""
-        return str(self.path.resolve()) if self.path else "synthetic"
+        return f"{self.path.resolve()}{LABELS + self.labels if self.labels else ''}" if self.path else "synthetic"
 
 
 def find(data: str | Path = "auto") -> Location:
-    """Which data `data` (a path, kaggle, synthetic or auto) means here, and why.
+    """Which data `data` (a path, kaggle, synthetic or auto) means here, and why; `fer2013.csv labels=ferplus`: by FER+.
 
     auto: what FER_DATA says, or else the workbook's data folder, Kaggle, synthetic faces, in this order.
     Raises FileNotFoundError (no such path), ValueError (no data there) or ConnectionError (Kaggle doesn't give).
     """
-    asked, name = str(data).strip() or "auto", "data"
+    asked, _, labels = str(data).strip().partition(LABELS)
+    if labels:
+        location = find(asked)
+        if labels != "ferplus" or not ferplus.beside(location.path):
+            raise ValueError(
+                f"labels={labels}: only ferplus is known, and it needs {ferplus.FILE} (from {ferplus.ADDRESS}) in the "
+                f"folder of fer2013.csv; the data is {location.why}."
+            )
+        return replace(location, labels=labels)
+    asked, name = asked or "auto", "data"
     if asked.lower() == "auto" and (wish := os.environ.get("FER_DATA", "").strip()):
         asked, name = wish, "FER_DATA"
     if asked.lower() == "synthetic":
@@ -116,6 +131,12 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
     else:
         people, notes = cache.read(location.path, location.layout)
         known = _compared(people)
+        if (votes := ferplus.beside(location.path)) and location.labels:
+            people, told = ferplus.relabel(people, votes)
+            problems = [told, *people.source["problems"]]
+            known = {"kind": "folder", "labels": location.labels, "official_split": False, "problems": problems}
+        elif votes:
+            notes.append(f"{votes.name} (FER+) lies beside it: LABELS=ferplus takes its labels instead.")
     title = "FER-2013" if known.get("kind") == "fer2013" else location.name
     counts = {split: people.part(split).counts().tolist() for split in SPLITS}
     known |= {"name": location.name, "title": title, "why": location.why, "counts": counts}

@@ -35,7 +35,8 @@ def densities(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
     heats: (N, 48, 48) ≥ 0. masks: (R, 48, 48) bool. returns: (N, R) float64; nan for an empty map, which says nothing.
     """
-    inside = heats.reshape(len(heats), -1).astype(np.float64) @ masks.reshape(len(masks), -1).T.astype(np.float64)
+    weights = heats.reshape(len(heats), masks[0].size).astype(np.float64)  # -1 can't be known for no map at all
+    inside = weights @ masks.reshape(len(masks), -1).T.astype(np.float64)
     whole = heats.sum(axis=(1, 2), dtype=np.float64)[:, None]
     return inside / np.where(whole > 0, whole, np.nan) / masks.mean(axis=(1, 2))
 

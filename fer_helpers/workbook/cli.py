@@ -134,7 +134,7 @@ def run_notebooks(command: str, options: dict[str, str]) -> Path:
     from fer_helpers.workbook import pipeline
 
     fixed = {name.lower(): options[name] for name in ("SEED", "DEVICE", "CLUSTER") if name in options}
-    out, asked = ROOT / options.get("OUT", "outputs"), notebook_parameters(options)
+    out, asked = out_of(options), notebook_parameters(options)
     more = {"command": f"make {command}", "verbose": options.get("VERBOSE", "0") != "0"}
     row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", out, fixed, asked, **more)
     check_files(asked)
@@ -167,12 +167,12 @@ def with_data(row, options: dict[str, str]):
     from fer_helpers.publishing import folders
 
     budget, wish = budget_of(options), data_of(options)
-    source = sources.find(wish)
+    source = sources.find(wish + (sources.LABELS + options["LABELS"] if "LABELS" in options else ""))
     print(f"data: {source.why}{', as last time' * (wish != options.get('DATA', 'auto'))}\nbudget: {budget}")
     people = sources.load(source.given, budget=budget, log=lambda line: None)
     out_root = folders.choose(row.out_root, people.card(), budget)
     if source.path and "DATA" in options:
-        folders.remember(row.out_root, source.given)
+        folders.remember(row.out_root, str(source.path.resolve()))
     fixed = row.fixed | {"data": source.given, "budget": budget}
     return replace(row, out_root=out_root, fixed=fixed, data_key=people.source["key"])
 
@@ -183,7 +183,12 @@ def data_of(options: dict[str, str]) -> str:
 
     if "DATA" in options or os.environ.get("FER_DATA"):
         return options.get("DATA", "auto")
-    return folders.last_data(ROOT / options.get("OUT", "outputs")) or "auto"
+    return folders.last_data(out_of(options)) or "auto"
+
+
+def out_of(options: dict[str, str]) -> Path:
+    """The folder of the results; of other labels than the data's own a folder apart."""
+    return ROOT / options.get("OUT", "outputs" + (f"/on_{options['LABELS']}" if "LABELS" in options else ""))
 
 
 def reference(command: str, options: dict[str, str]) -> None:

@@ -9,11 +9,12 @@ from fer_helpers.errors import UserError
 from fer_helpers.workbook.environment import CPU_WHEELS, PYPI
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE VERBOSE"
-STUDY = f"{NOTEBOOK} CLUSTER"
+ROW = f"{NOTEBOOK} LABELS"
+STUDY = f"{ROW} CLUSTER"
 COMMANDS = {  # what it does, and which variables it takes
-    "run-all": ("run the main row of notebooks; those that are up to date are not run", NOTEBOOK),
+    "run-all": ("run the main row of notebooks; those that are up to date are not run", ROW),
     "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
-    "03": ("run one notebook by its number, and what it needs; 09 takes what exists", NOTEBOOK),
+    "03": ("run one notebook by its number, and what it needs; 09 takes what exists", ROW),
     "06": ("run one study by its number", STUDY),
     "check": ("style, import contracts and the quick tests, in two minutes; PARAMS goes to pytest", "PARAMS"),
     "test": ("style, import contracts and all tests, in ten minutes; PARAMS goes to pytest", "PARAMS"),
@@ -41,6 +42,7 @@ COMMANDS = {  # what it does, and which variables it takes
 }
 VARIABLES = {
     "DATA": "a folder, zip, tar.gz or CSV with FER-2013 or other faces; or kaggle, synthetic, auto",
+    "LABELS": "ferplus: labels of fer2013new.csv (FER+), beside fer2013.csv; results in outputs/on_ferplus",
     "BUDGET": "smoke (tests), quick (CPU), full (CUDA) or auto",
     "SEED": "a whole number: first weights, batches and augmentation follow from it",
     "OUT": "folder of the results, outputs/ if not given",
@@ -58,6 +60,7 @@ VARIABLES = {
     "TORCH_INDEX": f"where torch is installed from: {CPU_WHEELS} without an NVIDIA GPU, else {PYPI}",
 }
 CHOICES = {
+    "LABELS": ("ferplus",),
     "BUDGET": ("auto", "smoke", "quick", "full"),
     "DEVICE": ("auto", "cpu", "cuda"),
     "INT8": ("0", "1"),

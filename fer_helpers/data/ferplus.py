@@ -1,0 +1,46 @@
+"""FER+: ten people's votes on each row of fer2013.csv, as other labels (Barsoum et al., arXiv:1608.01041)."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fer_helpers.data import cache, vocabulary
+from fer_helpers.faces import Faces
+
+FILE = "fer2013new.csv"
+ADDRESS = "https://github.com/microsoft/FERPlus"
+OTHERS = ("contempt", "unknown", "nf")  # columns beside the seven emotions
+
+
+def beside(path: Path | None) -> Path | None:
+    """FER+'s file in the folder of the data; None where there is none."""
+    file = path and path.parent / FILE
+    return file if file and file.is_file() else None
+
+
+def relabel(people: Faces, file: Path) -> tuple[Faces, str]:
+    """The faces that most votes give one of the seven emotions, with that label; and a sentence about all others.
+
+    people: from a CSV, whose rows FER+ follows. Raises ValueError where the votes aren't those of these rows.
+    """
+    votes = pd.read_csv(file).rename(columns=lambda title: title.strip().lower())
+    titles = [title for title in votes if title in vocabulary.EMOTION_WORDS or title in OTHERS]
+    rows = [int(name.removeprefix("row_")) if name.startswith("row_") else len(votes) for name in people.names]
+    fits = len(titles) == 10 and "usage" in votes and max(rows) < len(votes)
+    if not fits or (votes.usage.str.lower().map(vocabulary.USAGES).to_numpy()[rows] != people.split).any():
+        raise ValueError(f"{file.name} isn't FER+'s for these faces: it follows the rows of fer2013.csv, all of them.")
+    counts = votes[titles].to_numpy()[rows]  # (N, 10)
+    clear = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    said = np.where(clear, np.array(titles)[counts.argmax(axis=1)], "a tie")
+    labels = np.array([vocabulary.EMOTION_WORDS.get(word, -1) for word in said])
+    left, kept = Counter(said[labels < 0].tolist()), people.select(labels >= 0)
+    told = (
+        f"Labels are FER+'s, by most votes: {(kept.labels.numpy() != labels[labels >= 0]).mean():.1%} differ from the "
+        f"published ones, and {left.total():,} faces are left out ("
+        + ", ".join(f"{of} {n:,}" for of, n in left.items())
+    )
+    return cache.with_keys(replace(kept, labels=torch.from_numpy(labels[labels >= 0]))), f"{told})."
