@@ -122,6 +122,13 @@ def test_a_table_without_usage_is_split(tmp_path):
     assert people.part("val").counts().min() > 0 and 8 <= len(people.part("test")) <= 15
 
 
+def test_emotions_that_nobody_shows_are_told(tmp_path):
+    (tmp_path / "fer2013.csv").write_bytes(table(label=lambda k: ["happy", "sad", "neutral"][k % 3]))
+    people, lines = load(tmp_path / "fer2013.csv")
+    assert "(4): angry, disgust, fear, surprise." in problem(people, "Emotions without a training face")
+    assert any("no network can learn" in line for line in lines) and not people.part("train").counts()[0]
+
+
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
 def test_archives_in_archives(tmp_path, pack):
     inner = zip_of(CLASSES, tmp_path / "inner.zip").read_bytes()

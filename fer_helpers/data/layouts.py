@@ -70,6 +70,8 @@ def read(path: Path, layout: str) -> Faces:
             noticed = " ".join(["", "What was noticed:", *noticed]) if noticed else ""
             raise ValueError(f"{path.name} has {lacking}. {EXPECTED}; what was read is {path}.{noticed}")
         people = step(people, path.name, problems)
+    if absent := [(EMOTIONS[label], "") for label in np.flatnonzero(people.part("train").counts() == 0)]:
+        problems["Emotions without a training face, which no network can learn"] = absent
     return replace(people, source={**people.source, "problems": _sentences(problems)})
 
 
