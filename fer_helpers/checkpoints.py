@@ -10,15 +10,23 @@ from fer_helpers import paths
 
 
 class Keeper:
-    """Reads, restores and writes the checkpoint of the training `key`, no other; without a path it does nothing."""
+    """Reads, restores and writes the checkpoint of the training `key`, no other; without a path it does nothing.
 
-    def __init__(self, path, key: str, log=print):
-        self.path, self.key, self.saved = path and Path(path), key, {}
+    recipe: the key without the number of epochs. epochs: how many there will be.
+    """
+
+    def __init__(self, path, key: str, recipe: str, *, epochs: int, log=print):
+        self.path, self.keys, self.saved = path and Path(path), {"key": key, "recipe": recipe}, {}
         if not path or not self.path.exists():
             return
         try:
             saved = torch.load(self.path, weights_only=True, map_location="cpu")  # executes nothing from the file
             problem = "" if saved.get("key") == key else "belongs to other settings or faces"
+            if problem and saved.get("recipe") == recipe:
+                again = "START= of notebook 03 begins with trained weights"
+                problem = f"has another number of epochs, and {epochs} are a new schedule ({again})"
+            elif not problem and len(saved["history"]) > epochs:
+                problem = f"holds more epochs than {epochs}"
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             problem = f"can't be read ({type(error).__name__})"
         if problem:
@@ -48,7 +56,7 @@ class Keeper:
         """Save everything that the next epoch depends on; the old file stays until the new one is whole."""
         if not self.path:
             return
-        state = {"key": self.key, "history": history, "best": best, "precision": precision}
+        state = {**self.keys, "history": history, "best": best, "precision": precision}
         state |= {"parts": {name: part.state_dict() for name, part in self.parts.items()}}
         state |= {"generators": [each.get_state() for each in self.generators], "dropout": torch.get_rng_state()}
         state |= {"dropout_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}

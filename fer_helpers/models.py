@@ -64,6 +64,23 @@ def probabilities(model: nn.Module, images: torch.Tensor, views: int | None = No
     return sum(answers) / len(seen)
 
 
+def start_from(model: nn.Module, path: str | Path, others: tuple = ()) -> bool:
+    """Begin with the weights of a model file (fine-tuning); False where it is of one of the other architectures.
+
+    Raises ValueError where the weights fit neither.
+    """
+    given = load(path)
+    name, wanted = given.recipe["architecture"], model.recipe["architecture"]
+    if name in others:
+        return False
+    try:
+        model.load_state_dict(given.state_dict())
+    except RuntimeError:
+        raise ValueError(f"{path} holds another network ('{name}') than the {wanted} that begins with it.") from None
+    model.preprocess = given.preprocess
+    return True
+
+
 def weight_count(model: nn.Module) -> int:
     """Number of weights."""
     return sum(part.numel() for part in model.parameters())

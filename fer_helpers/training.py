@@ -45,7 +45,8 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
     """Train in place; the model ends with the weights of the epoch that cfg.keep names.
 
     train, val: faces on the device to train on; test faces are refused. checkpoint: a file, written after every epoch,
-    from which a training of the same settings, engine and faces goes on; a finished one is not repeated.
+    from which a training of the same settings, engine and faces goes on; a finished one is not repeated, and goes on
+    for more epochs where its schedule allows that: see open_ended.
     """
     refuse_test(train, val)
     if (cfg.distillation > 0) != (train.soft_labels is not None):
@@ -53,7 +54,8 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
     device = train.images.device
     devices.keep_memory()
     model.to(device, memory_format=torch.channels_last)
-    keeper = checkpoints.Keeper(checkpoint, checkpoint_key(model, train, val, cfg), log)
+    keys = [checkpoint_key(model, train, val, each) for each in (cfg, replace(cfg, epochs=1))]
+    keeper = checkpoints.Keeper(checkpoint, *keys, epochs=cfg.epochs, log=log)
     precision = keeper.saved.get("precision") or devices.pick_precision(cfg.precision, device)
     seed_everything(cfg.seed)
     order, draws = (torch.Generator(where).manual_seed(cfg.seed) for where in ("cpu", device))
@@ -137,8 +139,17 @@ def changed(settings) -> dict:
     return {"kind": type(settings).__name__, **others, **nested}
 
 
+def open_ended(cfg: TrainConfig) -> bool:
+    """True if no epoch depends on how many there will be: then more of them go on where a finished training ended."""
+    return cfg.schedule != "one-cycle" and not cfg.progressive_resizing and (not cfg.mixup or cfg.mixup_until >= 1)
+
+
 def checkpoint_key(model: nn.Module, train: Faces, val: Faces, cfg: TrainConfig) -> str:
-    """Key of a training as a checkpoint needs it: with the first weights, which of them move, val, and the device."""
+    """Key of a training as a checkpoint needs it: with the first weights, which of them move, val, and the device.
+
+    The number of epochs is no part of it where it decides nothing but the end.
+    """
+    cfg = replace(cfg, epochs=1) if open_ended(cfg) else cfg
     digest = hashlib.sha256(identity_of(model.recipe, train, cfg).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -96,10 +96,32 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(sets, tmp_p
     path = tmp_path / "checkpoint.pt"
     train(sets, replace(CFG, epochs=1), checkpoint=path)
     _, fit, lines = train(sets, checkpoint=path)
+    assert "3 are a new schedule" in lines[0] and len(fit.history) == 3
+    _, fit, lines = train(sets, replace(CFG, peak_lr=1e-3), checkpoint=path)
     assert "other settings" in lines[0] and len(fit.history) == 3
     path.write_bytes(path.read_bytes()[:1000])
     _, fit, lines = train(sets, checkpoint=path)
     assert "can't be read" in lines[0] and len(fit.history) == 3
+
+
+def test_more_epochs_go_on_from_a_finished_checkpoint_where_the_schedule_allows_it(sets, tmp_path):
+    cfg, path = replace(CFG, schedule="plateau"), tmp_path / "checkpoint.pt"
+    train(sets, replace(cfg, epochs=2), checkpoint=path)
+    longer, whole = train(sets, cfg, checkpoint=path), train(sets, cfg)
+    assert "going on after epoch 2" in longer[2][0] and len(longer[2]) == 2 and same_weights(longer[0], whole[0])
+    assert without_seconds(longer[1].history) == without_seconds(whole[1].history)
+    _, fit, lines = train(sets, replace(cfg, epochs=1), checkpoint=path)
+    assert "holds more epochs than 1" in lines[0] and len(fit.history) == 1
+    assert not training.open_ended(replace(cfg, progressive_resizing=0.5)) and not training.open_ended(CFG)
+
+
+def test_a_training_begins_with_given_weights(sets, tmp_path):
+    first, model, path = network(1), network(), tmp_path / "mine.safetensors"
+    models.save(first, path)
+    assert models.start_from(model, path) and same_weights(model, first)
+    assert not models.start_from(model, path, others=("baseline",))
+    with pytest.raises(ValueError, match=r"mine\.safetensors holds another network \('baseline'\) than the small_cnn"):
+        models.start_from(models.build("small_cnn"), path)
 
 
 def test_the_engines_numbers_change_only_with_its_version(sets):

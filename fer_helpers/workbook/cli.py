@@ -83,7 +83,7 @@ def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
         if variable in STUDY.split():
             raise UserError(f"Write {variable}={value} by itself, not inside PARAMS.")
         parameters[name] = value
-    return parameters
+    return parameters | ({"start": options["START"]} if "START" in options else {})
 
 
 def do(command: str, options: dict[str, str]) -> int | None:
@@ -156,7 +156,7 @@ def check_files(asked: dict[str, str]) -> None:
         from fer_helpers.photos import album
 
         print(f"pictures: {len(album.collect(asked['pictures'])):,}")
-    for name in ("film", "network"):
+    for name in ("film", "network", "start"):
         if asked.get(name) and not (ROOT / asked[name]).is_file():
             raise UserError(f"{name}={asked[name]}: there is no file {ROOT / asked[name]}.")
 

@@ -12,9 +12,9 @@ NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE VERBOSE"
 ROW = f"{NOTEBOOK} LABELS"
 STUDY = f"{ROW} CLUSTER"
 COMMANDS = {  # what it does, and which variables it takes
-    "run-all": ("run the main row of notebooks; those that are up to date are not run", ROW),
+    "run-all": ("run the main row of notebooks; those that are up to date are not run", f"{ROW} START"),
     "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
-    "03": ("run one notebook by its number, and what it needs; 09 takes what exists", ROW),
+    "03": ("run one notebook by its number, and what it needs; 09 takes what exists", f"{ROW} START"),
     "06": ("run one study by its number", STUDY),
     "check": ("style, import contracts and the quick tests, in two minutes; PARAMS goes to pytest", "PARAMS"),
     "test": ("style, import contracts and all tests, in ten minutes; PARAMS goes to pytest", "PARAMS"),
@@ -48,6 +48,7 @@ VARIABLES = {
     "OUT": "folder of the results, outputs/ if not given",
     "PARAMS": 'parameters of the notebooks, like PARAMS="epochs=50 batch_size=64"',
     "DEVICE": "cpu, cuda or auto",
+    "START": "a model file of 03 (.safetensors) whose weights its training begins with: fine-tuning",
     "VERBOSE": "1 shows all that the notebooks print, not their sections and epochs alone",
     "CLUSTER": "address of a Dask scheduler whose workers do the runs of a study, like tcp://10.0.0.1:8786",
     "MODEL": "a model file (.safetensors)",
