@@ -14,9 +14,7 @@ from fer_helpers import devices, paths
 from fer_helpers.data import sources
 
 SHORT = ("duplicates", "engine")
-# Only if asked for: PARAMS=photos
-NAMED = ("photos", "webcam", "accuracy", "with_duplicates", "cluster", "page", "start")
-NAMES = (*SHORT, *NAMED)
+NAMES = (*SHORT, "photos", "webcam", "accuracy", "with_duplicates", "cluster", "page", "start")  # PARAMS=photos
 
 
 def main(data: str, out_root: str, *words: str) -> None:

@@ -5,7 +5,7 @@ its test faces are looked at: whoever changes it chooses on val. Every run check
 OUT/bench_accuracy, so the command may be stopped and goes on from there.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import sources
 from fer_helpers.faces import Faces
 from fer_helpers.settings import TrainConfig
-from fer_helpers.studies import study as studies
+from fer_helpers.studies.run import Condition, Where
+from fer_helpers.studies.study import study
 
 
 @dataclass(frozen=True)
@@ -27,54 +28,43 @@ class Goal:
     minutes: float | None
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A whole training, and the goal that it was made for."""
-
-    name: str
-    goal: Goal
-    config: TrainConfig
-    network: str = "small_cnn"
-    arguments: dict = field(default_factory=dict)  # the network's
-    duplicates: bool = False  # trains on all of Training, the duplicates of test faces too
-    views: int = 10  # of test-time augmentation: on val 0.3 and 0.8 points better than two, for two networks
-    seeds: tuple = (0, 1, 2)
-
-
 FOUR_LAYER = Goal("test_7178", 0.6505, minutes=10)  # a public four-layer CNN's best of 50 epochs, picked on test
 # As notebook 03 trains its small CNN: rates, augmentation and sizes were tried on val. Two epochs fewer, though: its 22
 # took 9 minutes at one time of the day and more than 10 at another
-SMALL = TrainConfig(
-    epochs=20,
-    peak_lr=0.1,
-    weight_decay=5e-4,
-    optimizer="sgd",
-    progressive_resizing=0.6,
-    label_smoothing=0.1,
-    class_weighting=0.5,
-    ema_decay=0.998,
-    keep="last",
-    augment=Augment(degrees=10, shift=0.08, scale=0.1, contrast=0.2),
-)
-RECIPE = Recipe("small_cnn", FOUR_LAYER, SMALL)
+STEPS = {"epochs": 20, "peak_lr": 0.1, "weight_decay": 5e-4, "optimizer": "sgd", "keep": "last", "ema_decay": 0.998}
+LOSS = {"progressive_resizing": 0.6, "label_smoothing": 0.1, "class_weighting": 0.5}
+SMALL = TrainConfig(**STEPS, **LOSS, augment=Augment(degrees=10, shift=0.08, scale=0.1, contrast=0.2))
+VIEWS = 10  # of test-time augmentation: on val 0.3 and 0.8 points better than two, for two networks
 
 
-def measure(data: str, small: bool, out_root: str, recipe: Recipe = RECIPE) -> dict:
-    """The recipe with every seed; small: two seeds of one epoch on a few hundred faces, kept in a folder apart."""
-    budget, seeds = ("smoke", (0, 1)) if small else ("quick", recipe.seeds)
-    out_root = f"{out_root}/bench_small" if small else out_root
+def recipe(train: np.ndarray, name: str = "small_cnn", config: TrainConfig = SMALL) -> Condition:
+    """The small CNN, trained on these of the loaded faces: (N,) bool."""
+    return Condition(name, train, config, "small_cnn", views=VIEWS)
+
+
+def measure(data: str, small: bool, out_root: str) -> dict:
+    """The recipe on cleaned Training."""
+    return judged_runs(data, small, out_root, FOUR_LAYER)
+
+
+def judged_runs(data: str, small: bool, out_root: str, goal: Goal, *, seeds=(0, 1, 2), cleaned=True, **changes) -> dict:
+    """The recipe with every seed; small: two seeds of one epoch on a few hundred faces, kept in a folder apart.
+
+    cleaned: without training faces that are duplicates, those of test faces above all. changes: of the recipe.
+    """
+    budget, out_root = ("smoke", f"{out_root}/bench_small") if small else ("quick", out_root)
     people = sources.load(data, budget=budget, log=lambda line: None)
-    train_mask = people.split == "train"
-    if not recipe.duplicates:
-        train_mask = train_mask & manifests.read(people, out_root).keep.to_numpy()
+    train = people.split == "train"
+    if cleaned:
+        train = train & manifests.read(people, out_root).keep.to_numpy()
+    condition = recipe(train, **changes)
     if small:
-        train_mask = train_mask & (np.cumsum(train_mask) <= 300)
-    config, views = (replace(recipe.config, epochs=1), 2) if small else (recipe.config, recipe.views)
-    condition = studies.Condition(recipe.name, train_mask, config, recipe.network, recipe.arguments, views=views)
-    where = studies.Where("bench_accuracy", data, budget, "cpu", out_root)
-    results = judged(recipe, studies.study([condition], seeds, where), people.part("val", "test"))
+        train, seeds = train & (np.cumsum(train) <= 300), (0, 1)
+        condition = replace(condition, train_counts=train, config=replace(condition.config, epochs=1), views=2)
+    where = Where("bench_accuracy", data, budget, "cpu", out_root)
+    results = judged(goal, condition, study([condition], seeds, where), people.part("val", "test"))
     print(f"\n{pd.DataFrame(results['runs']).to_string(index=False)}\n{results['verdict']}")
-    return {"training_faces": int(train_mask.sum()), **results}
+    return {"training_faces": int(train.sum()), **results}
 
 
 def accuracies(probs: np.ndarray, split: Faces) -> dict:
@@ -84,13 +74,12 @@ def accuracies(probs: np.ndarray, split: Faces) -> dict:
     return {name: round(float(right[which].mean()), 4) for name, which in parts.items()}
 
 
-def judged(recipe: Recipe, runs: list[dict], split: Faces) -> dict:
-    """Every run, their median, their probabilities averaged, and whether the median reaches the goal."""
-    goal, keys = recipe.goal, ("seed", "precision", "seconds")
-    rows = [
-        {key: run[key] for key in keys} | {"epochs": len(run["history"])} | accuracies(run["probs"], split)
-        for run in runs
-    ]
+def judged(goal: Goal, condition: Condition, runs: list[dict], split: Faces) -> dict:
+    """Every run, their median, the mean of their probabilities, and whether the median reaches the goal."""
+    rows = []
+    for run in runs:
+        row = {key: run[key] for key in ("seed", "precision", "seconds")} | {"epochs": len(run["history"])}
+        rows.append(row | accuracies(run["probs"], split))
     median = {name: float(np.median([each[name] for each in rows])) for name in ("seconds", "val", "test_7178", "test")}
     together = {"seconds": round(sum(each["seconds"] for each in rows), 1)}
     together |= accuracies(np.mean([run["probs"] for run in runs], axis=0), split)
@@ -99,5 +88,5 @@ def judged(recipe: Recipe, runs: list[dict], split: Faces) -> dict:
     limit = f" in {goal.minutes:g} minutes" if goal.minutes else ""
     verdict = f"Goal: {goal.accuracy:.2%} on {where}{limit}: {'reached' if reached else 'not reached'}."
     results = {"goal": vars(goal), "runs": rows, "median": median, "averaged": together, "reached": bool(reached)}
-    results |= {"verdict": verdict, "network": recipe.network, "arguments": recipe.arguments, "views": recipe.views}
-    return results | {"config": asdict(recipe.config)}
+    results |= {"verdict": verdict, "config": asdict(condition.config)}
+    return results | {name: getattr(condition, name) for name in ("network", "arguments", "views")}

@@ -5,10 +5,7 @@ The rival is the perceptual hash of imagededup with its own defaults. It is no d
 """
 
 import inspect
-import json
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ from fer_helpers.cleaning import duplicates
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.cleaning import planted as planting
 from fer_helpers.data import sources, synthetic
-from tests.benchmarks.fresh import exponents, held_memory, measured, peak_memory
+from tests.benchmarks.fresh import exponents, held_memory, measured, peak_memory, timed
 
 CORRELATION = inspect.signature(duplicates.near_pairs).parameters["correlation"].default
 
@@ -27,26 +24,16 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     """Time and memory on the data, growth on synthetic faces, and side by side with imagededup."""
     runs = [measured("duplicates", "build", data) for _ in range(1 if small else 3)]
     print("build:", *runs, sep="\n  ")
-    growth = [
-        measured("duplicates", "synthetic_faces", count)
-        for count in ((300, 600) if small else (10_000, 20_000, 40_000, 80_000))
-    ]
+    counts = (300, 600) if small else (10_000, 20_000, 40_000, 80_000)
+    growth = [measured("duplicates", "synthetic_faces", count) for count in counts]
     print("growth:", *growth, sep="\n  ")
-    beside = measured("duplicates", "beside", data, 5 if small else 200)
-    print("side by side:", *beside.items(), sep="\n  ")
-    median = float(np.median([run["seconds"] for run in runs]))
+    both = measured("duplicates", "beside", data, 5 if small else 200)
+    print("side by side:", *both.items(), sep="\n  ")
     return {
-        "build": {"median_seconds": median, "runs": runs},
+        "build": {"median_seconds": float(np.median([run["seconds"] for run in runs])), "runs": runs},
         "growth": {"runs": growth, "exponent": exponents(growth)},
-        "side_by_side": beside,
+        "side_by_side": both,
     }
-
-
-def timed(call, *given, **named) -> tuple:
-    """(result, seconds) of a call."""
-    start = time.perf_counter()
-    result = call(*given, **named)
-    return result, round(time.perf_counter() - start, 2)
 
 
 def build(data: str) -> dict:
@@ -63,15 +50,9 @@ def built(people) -> dict:
     """One timed build, and the process's memory before and at its peak."""
     before = held_memory()
     (manifest, pairs), seconds = timed(manifests.build, people)
-    return {
-        "images": len(people),
-        "seconds": seconds,
-        "pairs_compared": len(pairs),
-        "duplicates": int(pairs["duplicate"].sum()),
-        "kept": int(manifest.keep.sum()),
-        "memory_before_mb": before,
-        "memory_peak_mb": peak_memory(),
-    }
+    decided = {"duplicates": int(pairs["duplicate"].sum()), "kept": int(manifest.keep.sum())}
+    memory = {"memory_before_mb": before, "memory_peak_mb": peak_memory()}
+    return {"images": len(people), "seconds": round(seconds, 2), "pairs_compared": len(pairs)} | decided | memory
 
 
 def beside(data: str, count: str) -> dict:
@@ -90,17 +71,17 @@ def beside(data: str, count: str) -> dict:
         return {"pairs": len(pairs), "planted_missed": len(lost), "missed": missed}
 
     (table, _), seconds = timed(duplicates.near_pairs, together)
-    leaked = table.loc[table["duplicate"], ["i", "j"]].to_numpy()
-    results = {"images": len(together), "planted": len(planted), "ours": {"seconds": seconds, **marked(leaked)}}
+    ours = table.loc[table["duplicate"], ["i", "j"]].to_numpy()
+    results = {"images": len(together), "planted": len(planted)}
+    results["ours"] = {"seconds": round(seconds, 2), **marked(ours)}
     try:
         pairs, seconds = hashed(together)
     except ImportError:
         return results | {"imagededup": "not measured: not installed"}
     refused = int((duplicates.likeness(together, pairs) <= CORRELATION).sum())
-    unseen = len({tuple(pair) for pair in leaked.tolist()} - {tuple(pair) for pair in pairs.tolist()})
-    return results | {
-        "imagededup": seconds | marked(pairs) | {"pairs_refused_by_pixels": refused, "of_ours_missed": unseen}
-    }
+    unseen = len({tuple(pair) for pair in ours.tolist()} - {tuple(pair) for pair in pairs.tolist()})
+    compared = {"pairs_refused_by_pixels": refused, "of_ours_missed": unseen}
+    return results | {"imagededup": seconds | marked(pairs) | compared}
 
 
 def hashed(images: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -114,9 +95,5 @@ def hashed(images: np.ndarray) -> tuple[np.ndarray, dict]:
         codes, encoding = timed(finder.encode_images, image_dir=folder)
         alike, search = timed(finder.find_duplicates, encoding_map=codes)
     pairs = {tuple(sorted((int(Path(one).stem), int(Path(two).stem)))) for one, twos in alike.items() for two in twos}
-    seconds = {"seconds": round(encoding + search, 2), "of_which_reading_and_hashing": encoding}
+    seconds = {"seconds": round(encoding + search, 2), "of_which_reading_and_hashing": round(encoding, 2)}
     return np.array(sorted(pairs)).reshape(-1, 2), seconds
-
-
-if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

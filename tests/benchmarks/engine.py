@@ -1,7 +1,5 @@
 """How fast a training is: beside two rivals, beside the machine's matrix products, and as the data grow. On the CPU."""
 
-import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -29,13 +27,9 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     show("Milliseconds of a step of 128 faces", [each["step_ms"] for each in work["networks"].values()])
     print(*(each["binds"] for each in work["networks"].values()), sep="\n")
     show("An epoch of the baseline by number of faces", growth)
-    return {
-        "measured_faces": count,
-        "batch_size": usual.CONFIG.batch_size,
-        "epoch": {network: medians(loops, network) for network in usual.NETWORKS},
-        **work,
-        "growth": {"runs": growth, "exponent": exponents(growth)},
-    }
+    epochs = {network: medians(loops, network) for network in usual.NETWORKS}
+    growth = {"runs": growth, "exponent": exponents(growth)}
+    return {"measured_faces": count, "batch_size": usual.CONFIG.batch_size, "epoch": epochs, **work, "growth": growth}
 
 
 def show(title: str, rows: list[dict]) -> None:
@@ -57,7 +51,3 @@ def epoch(folder: str, count: str, warm: str) -> dict:
     rate = usual.fit_rate("baseline", first, people, devices.pick_precision("auto", usual.CPU))
     speed = {"images": count, "seconds": round(count / rate, 3), "images_per_second": round(rate, 1)}
     return speed | {"memory_before_mb": before, "memory_peak_mb": peak_memory()}
-
-
-if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

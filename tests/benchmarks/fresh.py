@@ -1,10 +1,13 @@
-"""A measurement in a process of its own: its peak memory is then its own, and nothing is warm."""
+"""Time and memory of a measurement, which may have a process of its own: then the peak is its own, nothing is warm."""
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +17,19 @@ from fer_helpers import paths
 QUIET = {**os.environ, "KINETO_LOG_LEVEL": "99"}  # torch's profiler reports every start otherwise
 
 
-def measured(module: str, *words) -> dict | list:
-    """What `python -m tests.benchmarks.<module> <words>` prints as its last line, in JSON."""
-    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *map(str, words)]
+def measured(module: str, function: str, *words) -> dict | list | float | None:
+    """What a benchmark's function gives for these words, all strings, in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.fresh", module, function, *map(str, words)]
     done = subprocess.run(command, cwd=paths.ROOT, env=QUIET, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"The benchmark stopped: {' '.join(command)}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def timed(call: Callable, *given, **named) -> tuple:
+    """(result, seconds) of a call."""
+    start = time.perf_counter()
+    return call(*given, **named), time.perf_counter() - start
 
 
 def held_memory() -> float | None:
@@ -29,7 +38,7 @@ def held_memory() -> float | None:
 
 
 def peak_memory() -> float | None:
-    """The most memory this process has held so far, in MB; None where the system doesn't say.
+    """The most memory this process has held, in MB; None where the system doesn't say.
 
     Linux's own word: what getrusage gives there begins with the peak of whoever started this process.
     """
@@ -47,3 +56,8 @@ def exponents(runs: list[dict]) -> dict:
     count, seconds = (np.log([run[name] for run in runs]) for name in ("images", "seconds"))
     powers = {"all": np.polyfit(count, seconds, 1)[0], "last_doubling": np.diff(seconds)[-1] / np.diff(count)[-1]}
     return {name: round(float(value), 2) for name, value in powers.items()}
+
+
+if __name__ == "__main__":
+    _, module, function, *words = sys.argv
+    print(json.dumps(getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)(*words)))

@@ -3,13 +3,14 @@
 import shutil
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from fer_helpers import paths
 from fer_helpers.publishing import page
 from tests import pages
+from tests.benchmarks.fresh import timed
 
+MADE_FROM = ("", ".json", ".png", ".ipynb")  # files' suffixes, and folders
 WINDOWS = {"desk": (1280, 900), "phone": (390, 844)}
 
 
@@ -17,30 +18,19 @@ def measure(data, small: bool, out_root: str) -> dict:
     """The page of the results in out_root, made in a copy of what it is made from; opened several times from disk."""
     if pages.PROGRAM is None:
         raise ValueError("The page is measured in Chromium: install it, so that chromium is found on the PATH.")
-    visits, results = 1 if small else 9, paths.ROOT / out_root
+    visits, others = 1 if small else 9, lambda _, names: [name for name in names if Path(name).suffix not in MADE_FROM]
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in ("*.json", "*.png", "*.ipynb"):
-            for path in results.glob(f"[0-9][0-9]_*/**/{name}"):
-                target = copy / path.relative_to(results)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
-        start = time.perf_counter()
-        page.make(copy)
-        seconds = time.perf_counter() - start
+        for stage in (paths.ROOT / out_root).glob("[0-9][0-9]_*"):
+            shutil.copytree(stage, Path(folder) / stage.name, ignore=others)
+        _, seconds = timed(page.make, Path(folder))
+        index = Path(folder) / "index.html"
         with pages.chromium() as browser:
-            browser.visit((copy / "index.html").as_uri())  # warms the browser up
+            browser.visit(index.as_uri())  # warms the browser up
             loaded = {
-                name: [browser.visit((copy / "index.html").as_uri(), *size)["loaded_ms"] for _ in range(visits)]
+                name: statistics.median(browser.visit(index.as_uri(), *size)["loaded_ms"] for _ in range(visits))
                 for name, size in WINDOWS.items()
             }
-        books = [path.stat().st_size for path in (copy / "notebooks").glob("*.html")]
-        index = (copy / "index.html").stat().st_size
-    return {
-        "index_mb": round(index / 1e6, 3),
-        "notebooks": len(books),
-        "notebooks_mb": round(sum(books) / 1e6, 2),
-        "make_seconds": round(seconds, 2),
-        "visits": visits,
-        "loaded_ms": {name: round(statistics.median(each), 1) for name, each in loaded.items()},
-    }
+        books = [path.stat().st_size for path in (Path(folder) / "notebooks").glob("*.html")]
+        sizes = {"index_mb": round(index.stat().st_size / 1e6, 3), "notebooks_mb": round(sum(books) / 1e6, 2)}
+    times = {"make_seconds": round(seconds, 2), "loaded_ms": {name: round(each, 1) for name, each in loaded.items()}}
+    return {"notebooks": len(books), "visits": visits} | sizes | times

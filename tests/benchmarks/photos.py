@@ -1,16 +1,13 @@
 """How many pictures a second are answered: cropped faces, photographs, a webcam's frames; and how much memory."""
 
-import json
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from fer_helpers import predict
 from fer_helpers.photos import album, detection, webapp
-from tests.benchmarks import fresh
+from tests.benchmarks.fresh import measured, peak_memory, timed
 
 SIZES = {"0.3 megapixels": (640, 480), "2 megapixels": (1632, 1224), "12 megapixels": (4000, 3000)}
 
@@ -24,22 +21,21 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     frame = scene.resize((640, 480))
     faces = np.repeat(face[None], 64 if small else 512, axis=0)
     rates = {
-        "faces_a_second": round(len(faces) / _seconds(lambda: predict.probabilities(model, faces), turns)),
-        "live_a_second": round(1 / _seconds(lambda: webapp.answer_frame(model, frame, threshold), turns), 1),
+        "faces_a_second": round(len(faces) / seconds(lambda: predict.probabilities(model, faces), turns)),
+        "live_a_second": round(1 / seconds(lambda: webapp.answer_frame(model, frame, threshold), turns), 1),
     }
-    photographs, memory = {}, {}
+    photographs, memories = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, size in SIZES.items():
             file = Path(folder) / "photo.jpg"
             scene.resize(size).save(file, quality=90)
-            seconds = _seconds(lambda file=file: detection.recognise(model, detection.read(file).image), turns)
-            photographs[name] = round(1 / seconds, 1)
+            answer = lambda file=file: detection.recognise(model, detection.read(file).image)  # noqa: E731
+            photographs[name] = round(1 / seconds(answer, turns), 1)
         for form in ("jpg", "png"):
             file = Path(folder) / f"large.{form}"
             scene.resize((1000, 1000) if small else (10_000, 10_000)).save(file)
-            memory[f"100 megapixels, {form}"] = fresh.measured("photos", file)["memory_mb"]
-    model_name = predict.given_away().stem
-    return {"model": model_name, **rates, "photographs_a_second": photographs, "memory_mb": memory}
+            memories[f"100 megapixels, {form}"] = measured("photos", "memory", file)
+    return {"model": predict.given_away().stem, **rates, "photographs_a_second": photographs, "memory_mb": memories}
 
 
 def known() -> tuple:
@@ -48,22 +44,13 @@ def known() -> tuple:
     return astronaut, detection.crop(astronaut, detection.largest(detection.detect(astronaut)))
 
 
-def _seconds(work, turns: int) -> float:
-    work()
-    took = []
-    for _ in range(turns):
-        start = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - start)
-    return float(np.median(took))
+def seconds(work, turns: int) -> float:
+    """Median of several turns, after one that doesn't count."""
+    return float(np.median([timed(work)[1] for _ in range(turns + 1)][1:]))
 
 
-def _memory(file: str) -> float | None:
+def memory(file: str) -> float | None:
     """How far opening a picture lifts the most memory that this process has held, in MB; None where nobody tells."""
-    before = fresh.peak_memory()
+    before = peak_memory()
     detection.read(file)
-    return None if before is None else fresh.peak_memory() - before
-
-
-if __name__ == "__main__":
-    print(json.dumps({"memory_mb": _memory(sys.argv[1])}))
+    return None if before is None else peak_memory() - before

@@ -9,8 +9,6 @@ or none, whichever a short trial finds faster, our precision and channels_last, 
 ours: training.fit as notebook 03 calls it; 7 val faces, one batch, are scored inside its time.
 """
 
-import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +53,8 @@ def plain_baseline() -> nn.Module:
 
 
 # The rivals' network and ours: the same layers and numbers of weights; ours draws dropout faster (networks.Dropout)
-NETWORKS = {
-    "baseline": (plain_baseline, lambda: models.build("baseline")),
-    "four_layer": (four_layer, lambda: four_layer(networks.Dropout)),
-}
+NETWORKS = {"baseline": (plain_baseline, lambda: models.build("baseline"))}
+NETWORKS |= {"four_layer": (four_layer, lambda: four_layer(networks.Dropout))}
 
 
 def build(network: str, usual: bool = False) -> nn.Module:
@@ -105,20 +101,15 @@ class Cached(Dataset):
 
 def changes(kind) -> list:
     """The usual augmentation, by torchvision's module of transforms."""
-    return [
-        kind.RandomHorizontalFlip(),
-        kind.RandomRotation(10),
-        kind.RandomResizedCrop(48, scale=(0.8, 1.0)),
-        kind.ColorJitter(brightness=0.2, contrast=0.2),
-    ]
+    crop, light = kind.RandomResizedCrop(48, scale=(0.8, 1.0)), kind.ColorJitter(brightness=0.2, contrast=0.2)
+    return [kind.RandomHorizontalFlip(), kind.RandomRotation(10), crop, light]
 
 
 def usual_loop(network: str, people: Faces, warm: int, precision: str, folder: str) -> dict:
     """Faces per second of the usual loop. It reads the files that write_faces wrote, as many as there are `people`."""
     change = [transforms.Grayscale(), transforms.Resize(SIDE), *changes(transforms)]
     change += [transforms.ToTensor(), transforms.Normalize([0.508], [0.255])]
-    files = datasets.ImageFolder(Path(folder) / "jpeg", transforms.Compose(change))
-    model = build(network, usual=True)
+    files, model = datasets.ImageFolder(Path(folder) / "jpeg", transforms.Compose(change)), build(network, usual=True)
     return {"usual_loop": rate(files, model, torch.optim.Adam(model.parameters(), lr=1e-3), "float32", warm)}
 
 
@@ -135,9 +126,7 @@ def cached_rival(network: str, people: Faces, warm: int, precision: str, folder:
     return {"cached_rival": tried(people, workers), "cached_rival_workers": workers}
 
 
-def rate(
-    data: Dataset, model: nn.Module, optimizer, precision: str, warm: int, workers=2, layout=torch.contiguous_format
-) -> float:
+def rate(data: Dataset, model, optimizer, precision, warm: int, workers=2, layout=torch.contiguous_format) -> float:
     """Faces per second of the common loop over a DataLoader, after `warm` batches."""
     loader = DataLoader(data, batch_size=CONFIG.batch_size, shuffle=True, num_workers=workers)
     loss_of = nn.CrossEntropyLoss()
@@ -180,18 +169,11 @@ def side_by_side(folder: str, count: str, warm: str, turn: str) -> list[dict]:
 
     count: faces that are measured; warm: batches before them.
     """
-    people = read_faces(folder, int(count) + int(warm) * CONFIG.batch_size)
-    first = int(turn) % len(LOOPS)
-    order, rows, precision = [*LOOPS][first:] + [*LOOPS][:first], [], devices.pick_precision("auto", CPU)
+    warm, turn, rows, precision = int(warm), int(turn), [], devices.pick_precision("auto", CPU)
+    people = read_faces(folder, int(count) + warm * CONFIG.batch_size)
     for network in NETWORKS:
-        rates = {}
-        for loop in order:
-            rates |= LOOPS[loop](network, people, int(warm), precision, folder)
-        ratios = {f"{name}_ratio": rates["ours"] / rates[name] for name in LOOPS if name != "ours"}
-        row = {"network": network, "turn": int(turn), "precision": precision}
-        rows.append(row | {name: rates[name] for name in sorted(rates, reverse=True)} | ratios)
+        row = {"network": network, "turn": turn, "precision": precision}
+        for loop in np.roll([*LOOPS], -turn):
+            row |= LOOPS[loop](network, people, warm, precision, folder)
+        rows.append(row | {f"{name}_ratio": row["ours"] / row[name] for name in LOOPS if name != "ours"})
     return rows
-
-
-if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

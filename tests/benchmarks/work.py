@@ -1,7 +1,5 @@
 """Where the time of a training goes: products at the machine's rate, products below it, the rest. On the CPU."""
 
-import json
-import sys
 import time
 from collections.abc import Callable
 
@@ -15,17 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from fer_helpers import devices, settings
 from fer_helpers.faces import Faces, batches, shuffled
 from tests.benchmarks import usual
+from tests.benchmarks.fresh import timed
 
 SHAPES = {"2048³": (2048, 2048, 2048), "convolution": (128 * 12 * 12, 64 * 9, 128)}  # (M, K, N); four_layer's third
-KINDS = {  # of operations, by what stands in their names; the first that fits counts
-    "convolution": ("convolution",),
-    "matrix product": ("aten::mm", "aten::addmm"),
-    "batch norm": ("batch_norm",),
-    "pooling": ("pool",),
-    "ReLU": ("relu", "threshold", "clamp_min"),
-    "dropout": ("bernoulli", "dropout", "aten::mul", "aten::div"),
-    "filling and copying": ("fill_", "copy", "zero_", "aten::to"),
-}
+# Of operations, by what stands in their names; the first that fits counts
+KINDS = {"convolution": ("convolution",), "matrix product": ("aten::mm", "aten::addmm"), "batch norm": ("batch_norm",)}
+KINDS |= {"pooling": ("pool",), "ReLU": ("relu", "threshold", "clamp_min")}
+KINDS |= {"dropout": ("bernoulli", "dropout", "aten::mul", "aten::div")}
+KINDS |= {"filling and copying": ("fill_", "copy", "zero_", "aten::to")}
 PRODUCTS = ("convolution", "matrix product")
 BINDS = {
     "products below it": "convolutions and matrix products that run below the machine's full rate",
@@ -48,17 +43,10 @@ def products(tries: int) -> list[dict]:
         row = {"precision": precision}
         for name, (m, k, n) in SHAPES.items():
             one, other = (torch.randn(shape).to(getattr(torch, precision)) for shape in ((m, k), (k, n)))
-            seconds = min(clock(lambda one=one, other=other: one @ other) for _ in range(tries + 1))
+            seconds = min(timed(torch.matmul, one, other)[1] for _ in range(tries + 1))
             row[name] = round(2 * m * k * n / seconds / 1e9, 1)
         rates.append(row)
     return rates
-
-
-def clock(call: Callable) -> float:
-    """Seconds of a call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def flops(model: nn.Module, faces: torch.Tensor, labels: torch.Tensor) -> int:
@@ -105,10 +93,8 @@ def share(network: str, folder: str, steps: int, turns: int, rates: list[dict]) 
 
 def binds(network: str, shares: dict) -> str:
     """What keeps a network's training from the machine's full rate, in sentences made from the numbers."""
-    pieces, others = (
-        shares["epoch"],
-        {name: part for name, part in shares["operations"].items() if name not in PRODUCTS},
-    )
+    pieces = shares["epoch"]
+    others = {name: part for name, part in shares["operations"].items() if name not in PRODUCTS}
     most = sorted(others, key=others.get, reverse=True)[:3]
     slowest = ", ".join(f"{name} {others[name]:.0%}" for name in most)
     return (
@@ -116,8 +102,7 @@ def binds(network: str, shares: dict) -> str:
         f"{pieces['products at full rate']:.0%}, convolutions and matrix products take "
         f"{pieces['products below it']:.0%} beyond that, the network's other operations "
         f"{pieces['other operations']:.0%} (of forward and backward: {slowest}), and {pieces['outside']:.0%} passes "
-        f"outside forward and backward. What binds: "
-        f"{BINDS[max(BINDS, key=pieces.get)]}."
+        f"outside forward and backward. What binds: {BINDS[max(BINDS, key=pieces.get)]}."
     )
 
 
@@ -144,7 +129,7 @@ class Steps:
 
     def bare(self) -> float:
         """Seconds of forward and backward alone, over all faces."""
-        return clock(lambda: [self.forward_backward(*batch) for batch in self.fixed])
+        return timed(lambda: [self.forward_backward(*batch) for batch in self.fixed])[1]
 
     def parts(self) -> dict:
         """Seconds of a step, part by part: the mean over an epoch."""
@@ -179,7 +164,3 @@ class Steps:
             fits = (kind for kind, words in KINDS.items() if any(word in event.key for word in words))
             spent[next(fits, "else")] += event.self_cpu_time_total
         return {kind: time / sum(spent.values()) for kind, time in spent.items()}
-
-
-if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
