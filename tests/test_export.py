@@ -93,6 +93,14 @@ def test_what_cannot_be_exported_is_a_sentence_and_leaves_no_file(file, options,
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+def test_two_models_of_one_name_are_two_files(tmp_path):
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        models.save(models.build("baseline", filters=(4, 4, 4), hidden=8), tmp_path / "mine.safetensors")
+        export.run("export", {"MODEL": str(tmp_path / "mine.safetensors")}, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine-2.onnx", "mine.onnx"]
+
+
 def test_a_demo_has_one_format():
     for words, sentence in ((["FORMAT=onnx"], "demo takes web"), (["FORMAT=web", "PARAMS=fps=5"], "takes no PARAMS")):
         with pytest.raises(UserError, match=sentence):

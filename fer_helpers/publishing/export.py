@@ -6,6 +6,7 @@ augmentation are inside; the order of the emotions, the card and the model card'
 
 import json
 import logging
+import tempfile
 import time
 from contextlib import contextmanager
 from importlib import util
@@ -152,7 +153,11 @@ def run(command: str, options: dict[str, str], out: Path) -> None:
     network, card = models.load(source), source.with_name("MODEL_CARD.md")
     text = card.read_text(encoding="utf-8") if card.exists() else ""
     target = out / f"{source.stem}_web" / "model.onnx" if form == "web" else out / f"{source.stem}.onnx"
-    path = export(network, target, views=browser.VIEWS if form == "web" else None, model_card=text)
+    if form == "web":
+        path = export(network, target, views=browser.VIEWS, model_card=text)
+    else:
+        with tempfile.TemporaryDirectory() as folder:  # the file of another model of this name stays
+            path = paths.write_beside(target, export(network, Path(folder, "m.onnx"), model_card=text).read_bytes())
     if options.get("INT8") == "1":
         path = _int8(path, options.get("DATA", "auto"))
     print(f"written to {path}: {path.stat().st_size / 1e6:.1f} MB, uint8 faces (N, 48, 48) to probabilities (N, 7)")
