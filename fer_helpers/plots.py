@@ -33,9 +33,10 @@ def styled(draw):
     def wrapper(*args, title: str, caption: str, **options):
         with plt.rc_context(STYLE):
             figure = draw(*args, **options)
-            figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12.5, wrap=True, parse_math=False)
-            grey = RED if "DEMO" in caption else "0.35"
-            figure.supxlabel(caption, x=0.01, ha="left", fontsize=9.5, color=grey, parse_math=False)
+            shown = [text.replace("$", r"\$") for text in (title, caption)]  # a file's name is no formula
+            figure.suptitle(shown[0], x=0.01, ha="left", fontweight="bold", fontsize=12.5, wrap=True)
+            colour = RED if "DEMO" in caption else "0.35"
+            figure.supxlabel(shown[1], x=0.01, ha="left", fontsize=9.5, color=colour)
             figure.draw_without_rendering()  # settles the layout while the style holds
         plt.close(figure)  # pyplot would keep it alive and show it a second time
         figure._repr_mimebundle_ = lambda **_: ({}, {"image/png": {"alt": f"{title}. {caption}"}})  # in Jupyter

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from fer_helpers import images, models
+from fer_helpers import images, models, paths
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.photos import album
+from fer_helpers.photos import album, detection, plots
 from fer_helpers.predict import predict_emotion
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))  # by hand: FUZZ_EXAMPLES=100000, for ten minutes
@@ -206,6 +206,14 @@ def test_every_file_of_a_folder_gets_an_answer_or_a_reason(model, tmp_path):
     answered = {name for name, (_, faces) in found.items() if faces}
     assert answered == kinds.keys() and found.keys() - answered == {*odd, "gone.jpg"}
     assert all(name.encode() and isinstance(photo, str) for name, (photo, faces) in found.items() if not faces)
+
+
+def test_a_name_with_dollars_is_no_formula(model, tmp_path):
+    photo = images.read(album.samples()["astronaut.png"])
+    faces = detection.recognise(model, photo.image)
+    title = {"title": "a cost$_$5^.jpg: happy", "caption": r"$\x"}
+    heats = [face.image / 255 for face in faces]
+    paths.save_figure(plots.annotated(photo.image, faces, heats, threshold=0.4, **title), tmp_path / "answer.png")
 
 
 NUMBERS = arrays.arrays(
