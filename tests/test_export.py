@@ -178,7 +178,7 @@ def until(page, condition):
 
 def test_the_page_answers_a_camera_and_a_picture_as_the_file_does_and_asks_nobody(served, tmp_path):
     address, model = served
-    film = webcam.film(tmp_path / "camera.y4m")
+    film = webcam.film(tmp_path)
     fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     face = images.read(album.samples()["astronaut.png"]).image.crop((170, 50, 290, 190))
     face.save(tmp_path / "face.png")
