@@ -10,7 +10,7 @@ from PIL import Image
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import readme
-from fer_helpers.workbook.commands import COMMANDS
+from fer_helpers.workbook.commands import COMMANDS, VARIABLES
 
 TEXT = (paths.ROOT / "README.md").read_text()
 
@@ -46,12 +46,17 @@ def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
     assert label in EMOTIONS and re.fullmatch(r"\d+%", chance)
 
 
-def test_commands_and_files_that_it_names_exist():
-    code = "".join(re.findall(r"`[^`]+`|```.*?```", TEXT, re.DOTALL))
+@pytest.mark.parametrize("name", ["README.md", "notebooks/README.md"])
+def test_commands_variables_and_files_that_it_names_exist(name):
+    file = paths.ROOT / name
+    text = file.read_text(encoding="utf-8")
+    code = "".join(re.findall(r"`[^`]+`|```.*?```", text, re.DOTALL))
     for command in re.findall(r"\bmake ([a-z][a-z-]+|\d\d)\b", code):
         assert command in COMMANDS or command.isdigit(), command
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
-        assert (paths.ROOT / path).exists(), path
+    for variable in re.findall(r"\bmake [^`\n]*? ([A-Z_\d]+)=", code):
+        assert variable in {*VARIABLES, "PYTHON"}, variable
+    for path in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (file.parent / path).exists(), path
 
 
 def test_a_card_says_how_many_views_its_network_takes():
