@@ -63,6 +63,11 @@ KINDS = {  # what people have: (name -> bytes, counts of an emotion in train, va
     "0 to 6": (numbered(FER), None, "4 as sad, 5 as surprise, 6 as neutral"),
     "1 to 7": (numbered(RAF), None, "1 as surprise, 2 as fear, 3 as disgust"),
     "contempt beside them": (called(EMOTIONS) | ADDED, None, "not read (1): train/contempt."),
+    "a folder in an emotion's": (
+        called(EMOTIONS) | {"train/happy/more/a.png": b"x"},
+        None,
+        "Files outside the emotion",
+    ),
     "official folders": (called(EMOTIONS, OFFICIAL), (6, 2, 2), ""),
     "validation alone": (
         called(EMOTIONS, {"train": "x" * 10, "validation": "x"}),
@@ -113,6 +118,18 @@ def test_tables_are_understood(tmp_path, kind):
     people, plain = (load(tmp_path / name)[0] for name in ("fer2013.csv", "plain.csv"))
     assert people.source["pixels"] == plain.source["pixels"] and people.split.tolist() == plain.split.tolist()
     assert people.source["official_split"] == (kind != "train, val, test")
+
+
+def test_numbers_in_another_order_than_the_usual_are_all_told(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(table(**TABLES["1 to 7"]))
+    assert "(7): 1 as surprise, 2 as fear" in problem(load(tmp_path / "mine.csv")[0], "Names of emotions")
+
+
+def test_beside_the_table_may_lie_one_without_labels_and_a_link_to_nowhere(tmp_path):
+    (tmp_path / "train.csv").write_bytes(TABLE)
+    (tmp_path / "test.csv").write_bytes(b"pixels\n0 0 0\n")
+    (tmp_path / "old.csv").symlink_to(tmp_path / "nowhere")
+    assert len(load(tmp_path)[0]) == 112
 
 
 def test_a_table_without_usage_is_split(tmp_path):

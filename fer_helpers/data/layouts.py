@@ -84,6 +84,8 @@ def _read(path, layout, problems, wrap=""):
     try:
         return (_read_zip if layout == "zip" else _read_tar)(path, problems, wrap)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk is full, or nobody may read it: the file may be whole
+            raise ValueError(f"{path} can't be read or unpacked here: {error.strerror}.") from error
         raise ValueError(f"{path} is a broken {layout} ({error}). Download or copy it again.") from error
 
 
@@ -169,7 +171,8 @@ def _choose(entries, problems):
     """The files in emotion folders, sorted by name, their labels, and how many folders lie above; all else is named."""
     entries = [entry for entry in entries if not any(map(finding.ignored, entry.name.rstrip("/").split("/")))]
     entries.sort(key=lambda entry: entry.name)
-    of_splits = [entry for entry in entries if entry.name.partition("/")[0].lower() in vocabulary.SPLIT_WORDS]
+    in_folders = [entry for entry in entries if "/" in entry.name]
+    of_splits = [entry for entry in in_folders if entry.name.partition("/")[0].lower() in vocabulary.SPLIT_WORDS]
     depth, seen = int(bool(of_splits)), [(entry, entry.name.split("/")) for entry in of_splits or entries]
     known = vocabulary.meanings({parts[depth] for _, parts in seen if len(parts) > depth + 1}, EMOTIONS, problems)
     chosen, labels, files_in = [], [], defaultdict(Counter)
@@ -177,7 +180,7 @@ def _choose(entries, problems):
         above, word, file = parts[0] if depth else "", parts[depth], parts[-1]
         if len(parts) > depth + 1:
             files_in[above][word] += bool(file) and entry.size <= LARGEST
-        if not file or (len(parts) > depth + 1 and word not in known):
+        if (not file and len(parts) <= depth + 2) or (len(parts) > depth + 1 and word not in known):
             continue
         if len(parts) != depth + 2:
             problems["Files outside the emotion folders, not read"].append((entry.name, ""))

@@ -55,6 +55,7 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
         of |= {word: EMOTIONS.index(CSV_ORDER[k]) for word, k in numbers.items() if k < 7}
     elif 7 in found and 0 not in found:
         of |= {word: EMOTIONS.index(RAF_ORDER[k - 1]) for word, k in numbers.items() if k < 8}
+        usual = ()  # FER-2013's own numbers mean something else: all seven are told
     elif len(found) > 1:
         raise ValueError(
             f"The emotions are the numbers {', '.join(map(str, sorted(found)))}: their order can't be known. Known are "
