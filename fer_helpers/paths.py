@@ -139,7 +139,7 @@ def add_line(path: str | Path, row: dict) -> None:
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", newline="") as stream:
+        with path.open("a", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, row, lineterminator="\n")
             if stream.tell() == 0:
                 writer.writeheader()
@@ -150,7 +150,7 @@ def read_lines(path: str | Path) -> list[dict]:
     """The rows of a CSV that is a log; none where it doesn't exist yet."""
     if not Path(path).exists():
         return []
-    with Path(path).open(newline="") as stream:
+    with Path(path).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -354,3 +354,11 @@ def test_what_notebook_10_would_look_at_is_checked_first_and_its_answers_are_sho
     assert len(lines) == 23 and str(folder / "predictions.csv") in lines[-1]
     (folder / "predictions.csv").unlink()
     assert "  a.pdf: no answer, not a picture" in folders.answers(folder)
+
+
+def test_a_training_never_begins_from_a_file_that_it_replaces(tmp_path):
+    (tmp_path / "03_baseline_cnn").mkdir()
+    (file := tmp_path / "03_baseline_cnn" / "baseline.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"lies where notebook 03 writes anew"):
+        cli.check_files({"start": str(file)}, tmp_path)
+    cli.check_files({"start": str(file)}, tmp_path / "other")

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -364,6 +365,20 @@ def test_results_made_by_hand_are_set_aside_not_deleted(row, counted):
     assert again(row, counted, "01") == ["01_first"]
     assert not by_hand.exists(), "old and new results are never mixed"
     assert (row.out_root / ".previous" / "01_first" / "model.txt").read_text() == "hours of work"
+
+
+def test_results_made_by_hand_after_a_failure_are_kept_and_those_from_before_too(row, counted):
+    again(row, counted, "01")
+    first, aside = row.out_root / "01_first", row.out_root / ".previous" / "01_first"
+    aside.parent.mkdir()
+    first.rename(aside)  # as a run of other parameters leaves it that fails
+    first.mkdir()
+    (first / "failed.ipynb").write_text("")
+    time.sleep(0.02)
+    (first / "metrics.json").write_text("by hand")
+    again(row, counted, "01")
+    assert (row.out_root / "earlier" / "01_first_by_hand" / "metrics.json").read_text() == "by hand"
+    assert not (first / "metrics.json").exists()
 
 
 def test_checkpoints_stay_when_results_are_replaced(row, counted, monkeypatch):

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import models
+from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
 from fer_helpers.studies import record
+from fer_helpers.studies import run as runs
+from fer_helpers.studies.run import Where
 from fer_helpers.training import Fit
 
 COUNT = 140
@@ -90,3 +92,24 @@ def test_an_ensemble_has_a_network_only_if_all_its_members_have_one(people):
     assert len(both.network.members) == 2 and both.weights == 200 and both.run["seed"] == [3, 4]
     assert len(both.fit.history) == 2 and both.fit.seconds == 20
     assert record.ensemble_model("ensemble", [one, replace(one, network=None)]).network is None
+
+
+def test_class_weights_are_undone_in_answers_and_network_alike():
+    weights = np.array([1, 4, 1, 1, 1, 1, 0], np.float32)  # no surprise was trained on
+    network = models.build("small_cnn", filters=(8, 8, 8)).eval()
+    state = {name: part.numpy() for name, part in network.state_dict().items()}
+    faces = torch.randint(0, 256, (5, 48, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        probs = models.probabilities(network, faces, 1).numpy()
+        run = record.undone({"probs": probs, "answers": np.zeros((0, 7)), "weights": state}, weights, 0.5)
+        network.load_state_dict({name: torch.from_numpy(part) for name, part in run["weights"].items()})
+        assert np.allclose(models.probabilities(network, faces, 1), run["probs"], atol=1e-6)
+    assert np.allclose(run["probs"][:, 1] / run["probs"][:, 0], probs[:, 1] / probs[:, 0] / 2, rtol=1e-4)
+    assert np.allclose(run["probs"].sum(axis=1), 1) and run["answers"].shape == (0, 7)
+
+
+def test_beside_another_control_lie_no_kept_runs():
+    where = Where("08_record")
+    half = runs.read(paths.REFERENCE / "08_record" / "runs" / "half_seed0.npz")
+    assert [each["condition"] for each in record.closed(["spatial", "gone"], [half], where)] == ["spatial"]
+    assert record.closed(["spatial"], [half | {"key": "other"}], where) == []

@@ -135,6 +135,7 @@ def undone(result: dict, weights: np.ndarray, power: float) -> dict:
 
     Post-hoc logit adjustment: Menon et al., "Long-tail learning via logit adjustment" (2021).
     """
+    weights = np.where(weights > 0, weights, 1)  # 0: an emotion without a training face
     adjusted = {name: result[name] / weights**power for name in ("probs", "answers")}
     adjusted = {name: probs / probs.sum(axis=-1, keepdims=True) for name, probs in adjusted.items()}
     state = {name: part.astype(np.float32) for name, part in result["weights"].items()}

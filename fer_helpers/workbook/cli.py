@@ -103,7 +103,7 @@ def do(command: str, options: dict[str, str]) -> int | None:
     if command == "export" or (command == "demo" and "FORMAT" in options):
         from fer_helpers.publishing import export
 
-        return export.run(command, options, out / "exports")
+        return export.run(command, options | {"DATA": data}, out / "exports")
     if command in ("demo", "video"):
         from fer_helpers.photos import webapp
 
@@ -137,7 +137,7 @@ def run_notebooks(command: str, options: dict[str, str]) -> Path:
     out, asked = out_of(options), notebook_parameters(options)
     more = {"command": f"make {command}", "verbose": options.get("VERBOSE", "0") != "0"}
     row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", out, fixed, asked, **more)
-    check_files(asked)
+    check_files(asked, out)
     if command != "09" or "DATA" in options:  # which takes what exists
         row = with_data(row, options)
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
@@ -150,15 +150,18 @@ def run_notebooks(command: str, options: dict[str, str]) -> Path:
     return row.out_root
 
 
-def check_files(asked: dict[str, str]) -> None:
-    """Refuse pictures, a film or a model file that aren't there before a notebook starts."""
+def check_files(asked: dict[str, str], out: Path) -> None:
+    """Refuse pictures, a film or a model file that aren't there, or that the run itself would replace."""
     if asked.get("pictures"):
         from fer_helpers.photos import album
 
         print(f"pictures: {len(album.collect(asked['pictures'])):,}")
     for name in ("film", "network", "start"):
-        if asked.get(name) and not (ROOT / asked[name]).is_file():
-            raise UserError(f"{name}={asked[name]}: there is no file {ROOT / asked[name]}.")
+        path = ROOT / asked.get(name, "")
+        if asked.get(name) and not path.is_file():
+            raise UserError(f"{name}={asked[name]}: there is no file {path}.")
+        if name == "start" and path.is_relative_to(out / "03_baseline_cnn"):
+            raise UserError(f"start={asked[name]} lies where notebook 03 writes anew: copy it elsewhere, or give OUT=.")
 
 
 def with_data(row, options: dict[str, str]):
@@ -172,7 +175,8 @@ def with_data(row, options: dict[str, str]):
     people = sources.load(source.given, budget=budget, log=lambda line: None)
     out_root = folders.choose(row.out_root, people.card(), budget)
     if source.path and "DATA" in options:
-        folders.remember(row.out_root, str(source.path.resolve()))
+        for folder in {row.out_root, out_root}:
+            folders.remember(folder, str(source.path.resolve()))
     fixed = row.fixed | {"data": source.given, "budget": budget}
     return replace(row, out_root=out_root, fixed=fixed, data_key=people.source["key"])
 

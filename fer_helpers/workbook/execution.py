@@ -12,8 +12,10 @@ from pathlib import Path
 
 from fer_helpers import paths
 from fer_helpers.errors import UserError
+from fer_helpers.publishing import folders
 
 INDENT = " " * 6
+STOPPED = ("running.ipynb", "failed.ipynb")  # what a run that didn't end leaves
 HEADING = re.compile(r"^#+ *(.*)", re.MULTILINE)
 TOLD = re.compile(  # of what a notebook prints, what the terminal shows too: epochs, progress and warnings
     r"\bepochs?\b|\bis (finished|done)\b|of [\d,]+ pictures$|careful|DEMONSTRATION|edited by hand|from the beginning|"
@@ -105,6 +107,12 @@ def own_kernel(python: str | Path = sys.executable, variables: dict | None = Non
     return type("OwnKernel", (AsyncKernelManager,), {"kernel_spec": spec})
 
 
+def made_by_hand(folder: Path) -> bool:
+    """True where results were made after the last run by command stopped half-way: in JupyterLab, say."""
+    metrics, left = folder / "metrics.json", [folder / name for name in STOPPED if (folder / name).exists()]
+    return metrics.exists() and all(metrics.stat().st_mtime_ns > each.stat().st_mtime_ns for each in left)
+
+
 def make_room(folder: Path, aside: Path) -> None:
     """Empty a stage's folder: old and new results are never mixed.
 
@@ -112,7 +120,15 @@ def make_room(folder: Path, aside: Path) -> None:
     left half-done goes. Checkpoints stay, and know which training they belong to: no run trains twice.
     """
     names = {path.name for path in folder.iterdir()} - {paths.CHECKPOINTS} if folder.exists() else set()
-    if paths.RECEIPT in names or (names and not names & {"running.ipynb", "failed.ipynb"}):
+    if names & set(STOPPED) and made_by_hand(folder):
+        kept = folders.free(folder.parent / "earlier" / f"{folder.name}_by_hand", lambda path: not path.exists())
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(kept)
+        folder.mkdir()
+        move_checkpoints(kept, folder)
+        print(f"      what was made by hand is kept in {kept}")
+        names = set()
+    if paths.RECEIPT in names or (names and not names & set(STOPPED)):
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)

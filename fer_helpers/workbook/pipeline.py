@@ -129,7 +129,7 @@ def facts(stage: Stage, row: Row) -> dict:
     for name, value in used.items():
         if name not in ELSEWHERE:
             now[f"parameter {name}"] = value
-            if isinstance(value, str) and value and (named := paths.ROOT / value).exists():
+            if isinstance(value, str) and value and (named := paths.ROOT / Path(value).expanduser()).exists():
                 now[f"input {name}={value}"] = receipts.digest(named)
     if "data" in used:
         now["the data"] = row.data_key  # not its path: a data set that was moved is the same
@@ -179,7 +179,7 @@ def take_back(stage: Stage, row: Row) -> None:
     """Results that were set aside for a run that never ended come back when they are what is asked for now."""
     folder, aside = row.out_root / stage.name, row.out_root / paths.ASIDE / stage.name
     old = receipts.read(aside)
-    unfinished = old and not receipts.read(folder)
+    unfinished = old and not receipts.read(folder) and not execution.made_by_hand(folder)
     if unfinished and old["facts"] == facts(stage, row) and old["written"] == receipts.written(aside):
         execution.move_checkpoints(folder, aside)
         shutil.rmtree(folder, ignore_errors=True)
