@@ -93,6 +93,7 @@ def test_what_cannot_be_exported_is_a_sentence_and_leaves_no_file(file, options,
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_two_models_of_one_name_are_two_files(tmp_path):
     for seed in (0, 0, 1):
         torch.manual_seed(seed)

@@ -37,6 +37,7 @@ def test_where_no_face_is_detected_the_centre_square_is_answered(model):
     assert face.probabilities == pytest.approx([*predict_emotion(model, image).probabilities.values()], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_most_small_faces_are_detected_and_nothing_on_the_crops_without_one():
     counts = album.measure_detection()
     small, nobody = counts["100 small faces"], {"faces": 0, "detected": 0, "false_positives": 0}
@@ -84,6 +85,7 @@ def test_what_is_too_small_for_a_face_says_so(size):
         detection.read("nowhere.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "most"), [("JPEG", 160), ("PNG", 590)])
 def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, most, astronaut):
     """A PNG has every pixel in memory once, four bytes each, while it is made smaller; a JPEG never has. In MB."""

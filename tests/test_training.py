@@ -252,6 +252,7 @@ def test_earlier_stages_learn_at_lower_rates():
         settings.make_optimizer(models.build("small_cnn"), settings.TrainConfig(layer_lr_decay=0.5))
 
 
+@pytest.mark.slow
 def test_the_first_epochs_may_see_smaller_faces(sets):
     """Two of four epochs at 32×32, two thirds of the side; val is always scored at 48×48."""
     sides, model = [], models.build("small_cnn")
