@@ -80,9 +80,9 @@ def short_of_memory() -> Iterator[None]:
         cuda = isinstance(error, torch.OutOfMemoryError)
         if not (cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
             raise
-        where, remedy = ("the CUDA device", ", or device=cpu") if cuda else ("this machine", "")
+        where, advice = ("the CUDA device", ", or device=cpu") if cuda else ("this machine", "")
         raise MemoryError(
-            f"Memory ran out on {where}: close what else uses it, or give a smaller batch_size{remedy}. "
+            f"Memory ran out on {where}: close what else uses it, or give a smaller batch_size{advice}. "
             "Finished epochs are kept."
         ) from error
 

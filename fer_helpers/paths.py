@@ -8,10 +8,10 @@ import os
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,17 +105,24 @@ def write_csv(path: str | Path, table) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def is_new(path: Path) -> bool:
+    """True where nothing lies yet."""
+    return not path.exists()
+
+
+def free(path: Path, is_free: Callable = is_new, mark: str = "_") -> Path:
+    """The first of path, path_2, path_3, ... that `is_free` says yes to; mark: what stands before the number."""
+    numbered = (path.with_stem(f"{path.stem}{mark}{number}") for number in count(2))
+    return next(each for each in chain([path], numbered) if is_free(each))
+
+
 def write_beside(path: str | Path, content: bytes) -> Path:
     """Write `path`, or `<stem>-2`, `<stem>-3`, ... where other content lies there; returns the file that holds it."""
-    path = Path(path)
-    for number in count(1):
-        target = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-        if target.is_file() and target.read_bytes() == content:
-            return target
-        if not target.exists():
-            with whole(target) as temporary:
-                temporary.write_bytes(content)
-            return target
+    target = free(Path(path), lambda each: is_new(each) or (each.is_file() and each.read_bytes() == content), "-")
+    if is_new(target):
+        with whole(target) as temporary:
+            temporary.write_bytes(content)
+    return target
 
 
 def save_figure(figure, path: str | Path) -> None:

@@ -15,6 +15,7 @@ GIVEN_AWAY = (
     "08_record/distilled/small_cnn_distilled.safetensors",
     "03_baseline_cnn/small_cnn/small_cnn.safetensors",
     "08_record/single/record_single.safetensors",
+    "08_record/nano/nano_cnn.safetensors",
 )
 BATCH = 128  # faces that pass the network at once
 load_model = models.load  # the network in a model file, ready to predict; `.card` says where it comes from

@@ -12,7 +12,7 @@ from torch import nn
 from fer_helpers import devices, models, paths, training
 from fer_helpers import metrics as scoring
 from fer_helpers.augment import Augment
-from fer_helpers.faces import Faces, pixel_sha256
+from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 from fer_helpers.settings import TrainConfig
 
 
@@ -113,6 +113,14 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
     if (place >= 0).all():
         return stored["probs"].argmax(axis=1)[place]
     return training.evaluate_on_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
+
+
+def label_doubts(faces: pd.DataFrame, labels: np.ndarray, probs: np.ndarray, digits: int = 4) -> pd.DataFrame:
+    """`faces` (with a name each) and label, its probability, the likeliest emotion, that one's; most doubtful first."""
+    names = np.array(EMOTIONS)
+    table = faces.assign(label=names[labels], probability=probs[np.arange(len(labels)), labels].round(digits))
+    table = table.assign(likeliest=names[probs.argmax(axis=1)], its_probability=probs.max(axis=1).round(digits))
+    return table.sort_values(["probability", "name"], ignore_index=True)
 
 
 def confidence_table(model_file: Path) -> list[dict]:

@@ -38,9 +38,9 @@ def relabel(people: Faces, file: Path) -> tuple[Faces, str]:
     said = np.where(clear, np.array(titles)[counts.argmax(axis=1)], "a tie")
     labels = np.array([vocabulary.EMOTION_WORDS.get(word, -1) for word in said])
     left, kept = Counter(said[labels < 0].tolist()), people.select(labels >= 0)
-    told = (
+    summary = (
         f"Labels are FER+'s, by most votes: {(kept.labels.numpy() != labels[labels >= 0]).mean():.1%} differ from the "
         f"published ones, and {left.total():,} faces are left out ("
         + ", ".join(f"{of} {n:,}" for of, n in left.items())
     )
-    return cache.with_keys(replace(kept, labels=torch.from_numpy(labels[labels >= 0]))), f"{told})."
+    return cache.with_keys(replace(kept, labels=torch.from_numpy(labels[labels >= 0]))), f"{summary})."

@@ -42,15 +42,15 @@ class Entry(NamedTuple):
 def _sentences(problems: dict, listed: int = LISTED) -> list[str]:
     """What the problem is, how many files or rows have it, the first of them for each reason: one sentence a kind."""
     sentences = []
-    for kind, found in problems.items():
-        named, groups, left = [], defaultdict(list), len(found)
-        for name, reason in found:
+    for kind, entries in problems.items():
+        named, groups, left = [], defaultdict(list), len(entries)
+        for name, reason in entries:
             groups[reason].append(name)
         for reason, names in [*groups.items()][:listed]:
             named.append(", ".join(names[:listed]) + (f" ({reason})" if reason else ""))
             left -= len(names[:listed])
         more = f" and {left:,} more" if left else ""
-        sentences.append(f"{kind} ({len(found):,}): {'; '.join(named)}{more}." if found else f"{kind}.")
+        sentences.append(f"{kind} ({len(entries):,}): {'; '.join(named)}{more}." if entries else f"{kind}.")
     return sentences
 
 

@@ -132,8 +132,8 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
         people, notes = cache.read(location.path, location.layout)
         known = _compared(people)
         if (votes := ferplus.beside(location.path)) and location.labels:
-            people, told = ferplus.relabel(people, votes)
-            problems = [told, *people.source["problems"]]
+            people, summary = ferplus.relabel(people, votes)
+            problems = [summary, *people.source["problems"]]
             known = {"kind": "folder", "labels": location.labels, "official_split": False, "problems": problems}
         elif votes:
             notes.append(f"{votes.name} (FER+) lies beside it: LABELS=ferplus takes its labels instead.")

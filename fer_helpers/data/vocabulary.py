@@ -51,25 +51,26 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
     """
     of = {word: EMOTION_WORDS.get(_word(word)) for word in words}
     numbers = {word: int(match[1]) for word in words if (match := re.fullmatch(r"0*(\d)(?:\.0*)?", word.strip()))}
-    if 0 in (found := {*numbers.values()}) and 7 not in found:
+    if 0 in (digits := {*numbers.values()}) and 7 not in digits:
         of |= {word: EMOTIONS.index(CSV_ORDER[k]) for word, k in numbers.items() if k < 7}
-    elif 7 in found and 0 not in found:
+    elif 7 in digits and 0 not in digits:
         of |= {word: EMOTIONS.index(RAF_ORDER[k - 1]) for word, k in numbers.items() if k < 8}
         usual = ()  # FER-2013's own numbers mean something else: all seven are told
-    elif len(found) > 1:
+    elif len(digits) > 1:
         raise ValueError(
-            f"The emotions are the numbers {', '.join(map(str, sorted(found)))}: their order can't be known. Known are "
-            f"0 to 6 (FER-2013: {', '.join(CSV_ORDER)}) and 1 to 7 (RAF-DB: {', '.join(RAF_ORDER)}); write the names."
+            f"The emotions are the numbers {', '.join(map(str, sorted(digits)))}: their order can't be known. "
+            f"Known are 0 to 6 (FER-2013: {', '.join(CSV_ORDER)}) and 1 to 7 (RAF-DB: {', '.join(RAF_ORDER)}); write "
+            "the names."
         )
     for word in [word for word, label in of.items() if label is None and len(words) < 100]:
         close = get_close_matches(_word(word)[:30], EMOTION_WORDS, 1, 0.8)
         if close and close[0][0] == _word(word)[0]:  # unhappily isn't happy
             of[word] = EMOTION_WORDS[close[0]]
     of = {word: label for word, label in of.items() if label is not None}
-    if told := [
+    if unusual := [
         (f"{word} as {EMOTIONS[label]}", "") for word, label in sorted(of.items()) if word.lower() not in usual
     ]:
-        problems["Names of emotions read as what they mean"] = told
+        problems["Names of emotions read as what they mean"] = unusual
     return of
 
 

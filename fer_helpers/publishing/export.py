@@ -21,7 +21,7 @@ from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS, SIDE
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-PUBLISHED = ("small_cnn_distilled", "nano_cnn_distilled", "nano_cnn")  # weights that are given away as ONNX too
+PUBLISHED = ("small_cnn_distilled", "nano_cnn")  # weights that are given away as ONNX too
 TOLERANCE = 1e-4  # between the probabilities of the file and PyTorch's
 CALIBRATION = 500  # training faces from which int8's scales are measured
 FORMATS = {"export": ("onnx", "web"), "demo": ("web",)}  # of each command

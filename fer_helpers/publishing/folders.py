@@ -1,6 +1,5 @@
 """What a folder of results holds, and where a run goes that would replace it by something lesser."""
 
-import itertools
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -42,12 +41,6 @@ def lesser(data: dict, budget: str, entry: dict) -> bool:
     return (other and not data["demonstration"]) or BUDGETS.index(budget) < BUDGETS.index(entry["budget"])
 
 
-def free(path: Path, is_free) -> Path:
-    """The first of path, path_2, path_3, ... that `is_free` says yes to."""
-    names = (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([path], names) if is_free(each))
-
-
 def choose(out_root: Path, data: dict, budget: str) -> Path:
     """Where a run writes: out_root, or a folder of its own below, told, where it would replace something greater.
 
@@ -60,7 +53,7 @@ def choose(out_root: Path, data: dict, budget: str) -> Path:
     if harmless(out_root):
         return out_root
     name = "synthetic" if data["demonstration"] else re.sub(r"\W+", "_", data["source"])
-    own = free(out_root / f"on_{name}_{budget}", harmless)
+    own = paths.free(out_root / f"on_{name}_{budget}", harmless)
     there = ", ".join(contents(out_root))
     print(f"{out_root} keeps what it holds ({there}): this run goes into {own}")
     return own
@@ -68,12 +61,12 @@ def choose(out_root: Path, data: dict, budget: str) -> Path:
 
 def contents(out_root: Path) -> list[str]:
     """What the results are of, a line for each data set and budget."""
-    found = {}
+    lines = {}
     for each in held(out_root):
         title = "synthetic faces" if each["data"].get("demonstration") else each["data"].get("source", "")
         budget = f", budget {each['budget']}" * (each["budget"] != "auto")
-        found.setdefault(title + budget, []).append(each["stage"])
-    return [f"{title}: {' '.join(dict.fromkeys(stages))}" for title, stages in found.items()]
+        lines.setdefault(title + budget, []).append(each["stage"])
+    return [f"{title}: {' '.join(dict.fromkeys(stages))}" for title, stages in lines.items()]
 
 
 def overview(out_root: Path) -> list[str]:

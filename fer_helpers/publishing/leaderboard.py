@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from fer_helpers import paths, results
-from fer_helpers.faces import EMOTIONS
 
 
 def all_metrics(out_root) -> tuple[list, list]:
@@ -107,10 +106,5 @@ def label_doubts(predictions: dict, most: int = 100) -> pd.DataFrame:
     """
     first = next(iter(predictions.values()))
     probs = np.mean([stored["probs"] for stored in predictions.values()], axis=0)  # (N, 7)
-    rows = np.arange(len(probs))
-    table = pd.DataFrame({"name": first["names"], "split": first["split"]})
-    table["label"] = np.array(EMOTIONS)[first["labels"]]
-    table["probability"] = probs[rows, first["labels"]].round(5)
-    table["likeliest"] = np.array(EMOTIONS)[probs.argmax(axis=1)]
-    table["its_probability"] = probs.max(axis=1).round(5)
-    return table.sort_values(["probability", "name"], ignore_index=True).head(most)
+    faces = pd.DataFrame({"name": first["names"], "split": first["split"]})
+    return results.label_doubts(faces, first["labels"], probs, digits=5).head(most)

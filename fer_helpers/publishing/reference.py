@@ -12,7 +12,7 @@ import pandas as pd
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import export, folders, readme, rendering
+from fer_helpers.publishing import export, readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -21,7 +21,7 @@ KEPT = frozenset(
     train_distribution.png test_distribution.png brightness_contrast.png mean_faces.png
     similarity.png conflicts.png leakage.png leakage_by_emotion.png recall.png recall_by_emotion.png
     loss_curve.png accuracy_curve.png confusion_matrix.png confusion_matrix_train.png comparison.png
-    memorising.png price.png ingredients.png members.png record.png
+    memorising.png price.png screening.png class_weights.png members.png record.png
     grids.png boxes.png class_average.png regions.png deletion.png faithful.png sanity.png seeds.png
     leaderboard.png published.png cost.png reliability.png coverage.png framing.png
     """.split()  # noqa: SIM905, a line a notebook can be read
@@ -54,7 +54,7 @@ def evaluate(model: str, data: str, out_root: str, budget: str = "quick", known:
     def is_free(path: Path) -> bool:
         return not path.exists() or all(paths.read_json(path).get(each) == asked[each] for each in ("file", "data"))
 
-    written = folders.free(paths.stage("evaluate", out_root) / f"{name}.json", is_free)
+    written = paths.free(paths.stage("evaluate", out_root) / f"{name}.json", is_free)
     paths.write_json(written, {"stage": "evaluate", **asked, **parts, "run": devices.run_card(device)})
     print(f"written to {written}")
 

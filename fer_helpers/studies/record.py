@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fer_helpers import models, paths
+from fer_helpers import models, paths, results
+from fer_helpers.data import ferplus
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
 from fer_helpers.studies import run as runs
@@ -88,12 +89,8 @@ def label_doubts(soft: np.ndarray, train_mask: np.ndarray, everyone: Faces, mani
 
     A row for every kept training face, the most doubtful first.
     """
-    probs, labels = soft[train_mask].astype(np.float64), everyone.labels.numpy()[train_mask]
-    table = manifest.loc[train_mask, ["name", "sha256", "label"]].reset_index(drop=True)
-    table["probability"] = probs[np.arange(len(labels)), labels].round(4)
-    table["likeliest"] = np.array(EMOTIONS)[probs.argmax(axis=1)]
-    table["its_probability"] = probs.max(axis=1).round(4)
-    return table.sort_values(["probability", "name"], ignore_index=True)
+    faces = manifest.loc[train_mask, ["name", "sha256"]]
+    return results.label_doubts(faces, everyone.labels.numpy()[train_mask], soft[train_mask].astype(np.float64))
 
 
 def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
@@ -102,7 +99,7 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
     Votes are in the order of fer2013.csv, so faces named row_00017 alone are looked up; they are never trained on.
     path: of the data; fer2013new.csv is looked for beside it, or in it if it is a folder.
     """
-    files = [] if path is None else [folder / "fer2013new.csv" for folder in (path, path.parent)]
+    files = [] if path is None else [folder / ferplus.FILE for folder in (path, path.parent)]
     file = next((each for each in files if each.is_file()), None)
     rows = doubts.name.str.extract(r"row_(\d+)$")[0].dropna().astype(int)
     if file is None or rows.empty:
@@ -122,12 +119,12 @@ def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dic
     controls: results of what they are compared with. One that isn't the repository's own, since it has other faces or
     settings, has nothing beside it.
     """
-    folder, results = paths.REFERENCE / where.stage / "runs", []
+    folder, kept = paths.REFERENCE / where.stage / "runs", []
     for each in controls:
         own = runs.read(folder / f"{each['condition']}_seed{each['seed']}.npz")
         if own and own["key"] == each["key"]:
-            results += [runs.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
-    return list(filter(None, results))
+            kept += [runs.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
+    return list(filter(None, kept))
 
 
 def undone(result: dict, weights: np.ndarray, power: float) -> dict:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fer_helpers import paths
 from fer_helpers.errors import UserError
-from fer_helpers.publishing import folders
 
 INDENT = " " * 6
 STOPPED = ("running.ipynb", "failed.ipynb")  # what a run that didn't end leaves
@@ -121,7 +120,7 @@ def make_room(folder: Path, aside: Path) -> None:
     """
     names = {path.name for path in folder.iterdir()} - {paths.CHECKPOINTS} if folder.exists() else set()
     if names & set(STOPPED) and made_by_hand(folder):
-        kept = folders.free(folder.parent / "earlier" / f"{folder.name}_by_hand", lambda path: not path.exists())
+        kept = paths.free(folder.parent / "earlier" / f"{folder.name}_by_hand")
         kept.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(kept)
         folder.mkdir()

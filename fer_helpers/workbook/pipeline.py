@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fer_helpers import identity, paths, settings
 from fer_helpers.errors import UserError
-from fer_helpers.publishing import folders
 from fer_helpers.workbook import execution, receipts
 from fer_helpers.workbook.commands import suggestion
 
@@ -222,7 +221,7 @@ def keep_old(stage: Stage, row: Row, old: dict, now: dict) -> None:
     asked = [name for name in before if name.startswith("parameter ") and name != "parameter budget"]
     if any(before[name] != now.get(name, before[name]) for name in asked):  # epochs, pictures, ...
         made = str(old.get("made", ""))[:16].replace(":", "")
-        kept = folders.free(row.out_root / "earlier" / f"{stage.name}_{made}", lambda path: not path.exists())
+        kept = paths.free(row.out_root / "earlier" / f"{stage.name}_{made}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         aside.rename(kept)
         print(f"      the results from before, of other parameters, are kept in {kept}")
