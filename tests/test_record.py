@@ -63,7 +63,8 @@ def test_out_of_fold_answers_come_from_the_fold_that_never_saw_the_face(people, 
 def test_the_audit_has_every_face_and_the_most_doubtful_first(people, manifest, mask):
     soft = np.full((COUNT, 7), 0.1, np.float16)
     soft[5] = [0.9, 0, 0, 0, 0, 0.01, 0.09]  # labelled sad
-    doubts = record.label_doubts(soft, mask, people, manifest)
+    named = manifest.set_index("name", drop=False)  # as notebook 02's manifest is read
+    doubts = record.label_doubts(soft, mask, people, named)
     assert len(doubts) == 112 and list(doubts.columns)[:3] == ["name", "sha256", "label"]
     first = doubts.iloc[0]
     assert (first["name"], first.label, first.likeliest) == ("row_00005", "sad", "angry")

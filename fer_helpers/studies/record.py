@@ -89,7 +89,7 @@ def label_doubts(soft: np.ndarray, train_mask: np.ndarray, everyone: Faces, mani
 
     A row for every kept training face, the most doubtful first.
     """
-    faces = manifest.loc[train_mask, ["name", "sha256"]]
+    faces = manifest.loc[train_mask, ["name", "sha256"]].reset_index(drop=True)  # its index may be called name, too
     return results.label_doubts(faces, everyone.labels.numpy()[train_mask], soft[train_mask].astype(np.float64))
 
 
