@@ -4,19 +4,22 @@ import ast
 import hashlib
 import json
 import re
+import statistics
 import sys
 import tomllib
 from collections import defaultdict
 
 import nbformat
-import papermill
 import pytest
 
 from fer_helpers import paths
+from fer_helpers.workbook import pipeline
 
 PACKAGE = {path.relative_to(paths.ROOT): path.read_text() for path in sorted(paths.ROOT.glob("fer_helpers/**/*.py"))}
 TREES = {path.as_posix(): ast.parse(text) for path, text in PACKAGE.items()}
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+COURSE = [path.stem for path in NOTEBOOKS if "<details>" in path.read_text()]  # who folds answers has the rhythm, too
+HIDDEN = {"cellView": "form", "collapsed": True, "jupyter": {"source_hidden": True}}  # in Colab, nbconvert, JupyterLab
 IMPORTED_AS = {  # where a distribution's name differs from its module's, or it brings a module along
     **{
         "sklearn": "scikit-learn",
@@ -97,12 +100,22 @@ def code(cells):
     return [cell for cell in cells if cell.cell_type == "code"]
 
 
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def is_finder(cell):
+    return "find_spec" in cell.source
+
+
 def test_notebook_is_valid_and_stored_without_outputs(content):
     nbformat.validate(content)
     assert content.metadata.kernelspec.name == "python3"
     assert not any(cell.outputs or cell.execution_count for cell in code(content.cells))
     assert set(content.metadata) == {"kernelspec", "language_info", "fer"}, "no traces of a session"
-    assert all(set(cell.metadata) <= {"tags"} for cell in content.cells)
+    for cell in content.cells:
+        hidden = cell.cell_type == "code" and (is_finder(cell) or "more-parameters" in tags(cell))
+        assert {key: cell.metadata[key] for key in cell.metadata if key != "tags"} == (HIDDEN if hidden else {})
 
 
 def test_badge_question_and_table_come_first(path, content):
@@ -113,19 +126,41 @@ def test_badge_question_and_table_come_first(path, content):
     assert f"outputs/{path.stem}/" in first and "| reads |" in first
 
 
-def test_one_parameters_cell_of_typed_literals(path, content):
-    tagged = [cell for cell in code(content.cells) if "parameters" in cell.metadata.get("tags", [])]
-    assert len(tagged) == 1 and content.cells[1] is tagged[0]
-    lines = tagged[0].source.splitlines()
+def test_parameters_are_typed_literals_and_at_most_six_of_them_in_sight(path, content):
+    cells = code(content.cells)
+    (seen,) = [k for k, cell in enumerate(cells) if "parameters" in tags(cell)]
+    assert [tags(cell) for cell in cells[:seen]] in ([], [["more-parameters"]]), "what is injected comes after both"
+    lines = [line for cell in cells[: seen + 1] for line in cell.source.splitlines()]
     for line in lines:
         assert re.fullmatch(r"[a-z_]+: (str|int|float|bool) = [^=]+  # [^=]+", line), line
-    assert len(papermill.inspect_notebook(str(path))) == len(lines), "papermill must see every parameter"
+    known = pipeline.look_into(path, paths.ROOT / "fer_helpers").defaults
+    assert len(known) == len(lines), "the command line must know every parameter"
+    if path.stem in COURSE:
+        assert len(cells[seen].source.splitlines()) <= 6
 
 
-def test_the_finder_is_the_same_everywhere(content):
-    finder = content.cells[2].source
-    assert finder == nbformat.read(NOTEBOOKS[0], as_version=4).cells[2].source
-    assert f'url = "{paths.repository()}"' in finder
+def test_the_finder_is_the_same_everywhere_and_follows_the_parameters(content):
+    cells = code(content.cells)
+    (finder,) = [k for k, cell in enumerate(cells) if is_finder(cell)]
+    assert "parameters" in tags(cells[finder - 1])
+    first = code(nbformat.read(NOTEBOOKS[0], as_version=4).cells)
+    assert cells[finder].source == next(cell.source for cell in first if is_finder(cell))
+    assert f'url = "{paths.repository()}"' in cells[finder].source
+
+
+@pytest.mark.parametrize("stem", COURSE)
+def test_a_notebook_has_the_rhythm_of_a_course(stem):
+    """STYLE.md, section 4: short cells, as much prose, one idea a cell. The finder and the parameters don't count."""
+    cells = nbformat.read(paths.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
+    counted = [
+        cell for cell in code(cells) if not is_finder(cell) and not any("parameters" in tag for tag in tags(cell))
+    ]
+    lines = sorted(len(cell.source.splitlines()) for cell in counted)
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    assert statistics.median(lines) <= 6 and lines[int(0.9 * len(lines))] <= 12 and lines[-1] <= 20, lines
+    assert len(prose) >= len(counted)
+    assert sum(len(text.split()) for text in prose) >= (1000 if stem[:2] in ("01", "09", "10") else 1500)
+    assert "<details>" in cells[-1].source, "the exercises' answers are hidden under a fold"
 
 
 def test_cells_are_short_and_hold_no_path_of_a_machine(content):

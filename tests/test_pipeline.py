@@ -134,6 +134,22 @@ def test_a_helper_counts_by_its_content(row, counted, capsys):
     assert "01_first runs again: helper deep.py changed" in capsys.readouterr().out
 
 
+def test_parameters_in_the_collapsed_cell_count_like_the_others(row, capsys):
+    path = row.notebooks / "02_second.ipynb"
+    book = nbformat.read(path, as_version=4)
+    more = nbformat.v4.new_code_cell("power: int = 3  # rarely turned", metadata={"tags": ["more-parameters"]})
+    book.cells = [more, *book.cells]
+    book.cells[-1].source = '(out / "sum.txt").write_text(str(factor**power))'
+    nbformat.write(book, path)
+    stage = pipeline.look_into(path, row.helpers)
+    assert stage.defaults["power"] == 3 and stage.defaults["factor"] == 1.0
+    asked = replace(row, asked={"power": "5", "factor": "2"})
+    assert pipeline.facts(stage, asked)["parameter power"] == 5
+    pipeline.walk(asked, "02")
+    assert (row.out_root / "02_second" / "sum.txt").read_text() == "32.0"
+    assert "unknown" not in "".join(capsys.readouterr())
+
+
 def test_a_module_two_folders_deep_counts_and_what_starts_notebooks_does_not(row, counted):
     files = {
         "deep.py": "from .a import b\n",

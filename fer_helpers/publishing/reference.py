@@ -192,7 +192,7 @@ def _keep_notebook(path: Path, target: Path) -> None:
     book["metadata"].pop("papermill", None)
     for cell in book["cells"]:
         tags = cell["metadata"].get("tags", [])
-        cell["metadata"] = {"tags": tags} if tags else {}
+        cell["metadata"] = {key: cell["metadata"][key] for key in ("tags", "jupyter") if cell["metadata"].get(key)}
         if "injected-parameters" in tags:
             cell["source"] = re.sub(r'(?m)^out_root = ".*"$', 'out_root = "outputs"', "".join(cell["source"]))
         if cell["cell_type"] == "code":

@@ -15,6 +15,7 @@ from fer_helpers.workbook import execution, receipts
 from fer_helpers.workbook.commands import suggestion
 
 ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
+PARAMETERS = {"parameters", "more-parameters"}  # tags of a notebook's two cells: what papermill injects follows both
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 YES_NO = {"true": True, "1": True, "false": False, "0": False}
 WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -65,21 +66,22 @@ class Stage:
 def look_into(path: Path, helpers: Path) -> Stage:
     """A notebook as a stage; UserError if the file is none."""
     import nbformat
-    import papermill
+    from papermill.translators import PythonTranslator
 
     try:
         notebook = nbformat.read(path, as_version=4)
-        inspected = papermill.inspect_notebook(execution.plain(path))
     except Exception as error:
         raise UserError(f"{path} can't be read as a notebook: {error}") from error
+    tagged = [cell for cell in notebook.cells if PARAMETERS & {*cell.metadata.get("tags", ())}]
+    inspected = {each.name: each for cell in tagged for each in PythonTranslator.inspect(cell)}
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     digests = {"the notebook": identity.digest_settings(*code)}  # its prose changes no result
     digests |= {f"helper {name}": value for name, value in receipts.helper_digests(code, helpers).items()}
-    defaults = {name: entry["default"] for name, entry in inspected.items()}
+    defaults = {name: entry.default for name, entry in inspected.items()}
     for name, text in defaults.items():
         with suppress(ValueError, SyntaxError):  # what isn't a literal stays text
             value = ast.literal_eval(text)
-            defaults[name] = KINDS.get(inspected[name]["inferred_type_name"], lambda value: value)(value)
+            defaults[name] = KINDS.get(inspected[name].inferred_type_name, lambda value: value)(value)
     return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), defaults, digests)
 
 
