@@ -20,6 +20,7 @@ MAIN_ROW = ("01", "02", "03", "04", "05", "09", "10")  # the other notebooks are
 RECEIPT = "receipt.json"  # beside a finished notebook's results: what they were made from
 CHECKPOINTS = "checkpoints"  # folder of a stage's unfinished and finished trainings, which outlive its results
 ASIDE = ".previous"  # below the results: where those of a stage wait until its new run has succeeded
+MOSAIC = "FER_MOSAIC"  # of the environment, set: figures show single faces as mosaics, for the kept copies
 EDITABLE = ("manifest.csv",)  # results that may be edited by hand: what reads them runs again, what wrote them doesn't
 DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 

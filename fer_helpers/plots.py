@@ -3,6 +3,7 @@
 Every figure takes `title`, the finding in a sentence, and `caption`, data set and number of faces (`Faces.caption`).
 """
 
+import os
 from functools import wraps
 
 import matplotlib.pyplot as plt
@@ -11,12 +12,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 
 PALETTE = sns.color_palette("colorblind")
 COLOURS = dict(zip(EMOTIONS, PALETTE, strict=False))
 BLUE, ORANGE, GREEN, RED, *_ = PALETTE
 MARKERS = "osD^v<>P"
+BLOCKS = 8  # of a mosaic's side: nobody can be recognised in so few
 NUMBER = "{x:,g}"  # of a tick: 7,000 and 2.5
 STYLE = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
 STYLE |= {"axes.prop_cycle": plt.cycler(color=PALETTE), "grid.color": "0.9"}
@@ -33,6 +36,7 @@ def styled(draw):
     def wrapper(*args, title: str, caption: str, **options):
         with plt.rc_context(STYLE):
             figure = draw(*args, **options)
+            caption += getattr(figure, "note", "")
             shown = [text.replace("$", r"\$") for text in (title, caption)]  # a file's name is no formula
             figure.suptitle(shown[0], x=0.01, ha="left", fontweight="bold", fontsize=12.5, wrap=True)
             colour = RED if "DEMO" in caption else "0.35"
@@ -69,12 +73,14 @@ def _counted(figure, axes, series: dict):
 
 
 @styled
-def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey: bool = True):
+def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, shareable: bool = False):
     """Pictures in rows. images: (N, H, W), or None for a free place. titles: (N,) str. edges: (N,) colour or None.
 
-    heats: (N, H, W) in [0, 1], laid over the pictures. grey: scale from 0 to 255; False fits it to each picture.
+    Grey levels of whole numbers are shown on the scale from 0 to 255, others on each picture's own.
+    heats: (N, H, W) in [0, 1], laid over the pictures. shareable: means over many faces, and pictures free to give on.
+    All others are shown as mosaics in the copies that `make reference` gives away: FER-2013's faces aren't ours.
     """
-    none, scale = [None] * len(images), {"vmin": 0, "vmax": 255} if grey else {}
+    none, mosaic = [None] * len(images), bool(os.environ.get(paths.MOSAIC)) and not shareable
     rows, titles = max(1, -(-len(images) // columns)), titles or [""] * len(images)
     tall = 1.45 if any(titles[columns:]) else 1.28  # inches a row, with or without its titles
     figure, axes = plt.subplots(rows, columns, figsize=(1.25 * columns, tall * rows + 0.8), squeeze=False)
@@ -85,12 +91,23 @@ def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, grey:
     for place, image, title, heat, edge in cells:
         if image is None:
             continue
-        place.imshow(np.asarray(image), cmap="gray", **scale)
+        shown = np.asarray(image)
+        scale = {"vmin": 0, "vmax": 255} if shown.dtype == np.uint8 else {}
+        place.imshow(_mosaic(shown) if mosaic else shown, cmap="gray", **scale)
         if heat is not None:
             place.imshow(np.asarray(heat), cmap="inferno", alpha=0.5, vmin=0, vmax=1)
         place.spines[:].set(visible=edge is not None, color=edge, linewidth=3)
         place.set_title(title, fontsize=8.5, color=edge or "black", pad=3)
+    figure.note = f" · in this copy each face is a mosaic of {BLOCKS}×{BLOCKS} mean grey levels" * mosaic
     return figure
+
+
+def _mosaic(image: np.ndarray) -> np.ndarray:
+    """A picture (H, W) of the same size, in BLOCKS × BLOCKS squares of their mean grey level."""
+    rows, columns = (np.arange(side) * BLOCKS // side for side in image.shape)
+    where = rows[:, None] * BLOCKS + columns
+    sums, sizes = (np.bincount(where.ravel(), weights) for weights in (image.ravel(), None))
+    return (sums / sizes)[where]
 
 
 @styled

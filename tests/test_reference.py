@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_helpers import augment, models, paths, results, settings
+from fer_helpers import augment, models, paths, plots, results, settings
 from fer_helpers import metrics as scoring
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import synthetic
@@ -34,24 +34,22 @@ def kept(tmp_path, monkeypatch):
         (folder / stage / "README.md").write_text("written by hand")
         (folder / "notebooks" / f"{stage}.ipynb").write_text("before")
     paths.write_json(folder / "times.json", {"seconds": {"01_exploration": 1, "06_price_of_leakage": 6}})
-    for name, kind in (("out", "fer2013"), ("synthetic", "synthetic")):
-        out = tmp_path / name
-        for stage in ("01_exploration", "02_cleaning", "03_baseline_cnn"):
-            card = {"kind": kind, "source": kind, "demonstration": kind == "synthetic"}
-            paths.write_json(out / stage / "metrics.json", {"data": card})
-            paths.write_json(out / stage / "receipt.json", {"seconds": 10})
-            (out / stage / "duplicates.png").write_text("faces of people")
-            paths.write_json(out / stage / f"{stage}.ipynb", {"metadata": {}, "cells": []})
-        table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=manifests.COLUMNS)
-        paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
-        card["cleaned"] = {"manifest": manifests.digest(table)}
-        paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card, "label_agreement": {"agreement": 0.91}})
-        (out / "test_evaluations.csv").write_text("when,model\n2026-02-02,new\n")
-        (out / SMALL).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(model, out / SMALL)
-        metrics = paths.read_json(model.parent / "metrics.json")
-        metrics["run"]["seconds"] = 9  # less than the stage's 10
-        paths.write_json(out / SMALL.parent / "metrics.json", metrics)
+    out, card = tmp_path / "out", {"kind": "fer2013", "source": "fer2013", "demonstration": False}
+    for stage in ("01_exploration", "02_cleaning", "03_baseline_cnn"):
+        paths.write_json(out / stage / "metrics.json", {"data": card})
+        paths.write_json(out / stage / "receipt.json", {"seconds": 10, "facts": {paths.MOSAIC: True}})
+        (out / stage / "duplicates.png").write_text("faces of people")
+        paths.write_json(out / stage / f"{stage}.ipynb", {"metadata": {}, "cells": []})
+    table = pd.DataFrame([["a", "train", "sad", "0", 0, True, "kept", ""]], columns=manifests.COLUMNS)
+    paths.write_csv(out / "02_cleaning" / "manifest.csv", table)
+    card["cleaned"] = {"manifest": manifests.digest(table)}
+    paths.write_json(out / "02_cleaning" / "metrics.json", {"data": card, "label_agreement": {"agreement": 0.91}})
+    (out / "test_evaluations.csv").write_text("when,model\n2026-02-02,new\n")
+    (out / SMALL).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(model, out / SMALL)
+    metrics = paths.read_json(model.parent / "metrics.json")
+    metrics["run"]["seconds"] = 9  # less than the stage's 10
+    paths.write_json(out / SMALL.parent / "metrics.json", metrics)
     return tmp_path, folder
 
 
@@ -59,7 +57,7 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     root, folder = kept
     (root / "out" / "06_price_of_leakage").mkdir()  # begun, not finished
     paths.write_json(root / "out" / "06_price_of_leakage" / "metrics.json", {"made": "half"})
-    reference.make(root / "out", root / "synthetic")
+    reference.make(root / "out")
     assert paths.read_json(folder / "06_price_of_leakage" / "metrics.json") == {"made": "before"}
     assert "before" not in paths.read_json(folder / "01_exploration" / "metrics.json").values()
     assert not (folder / "01_exploration" / "mean_faces.png").exists(), "old and new results are never mixed"
@@ -73,7 +71,7 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
 
 def test_weights_are_given_away_in_half_precision_with_a_card(kept):
     root, folder = kept
-    reference.make(root / "out", root / "synthetic")
+    reference.make(root / "out")
     model, metrics = models.load(folder / SMALL), paths.read_json(root / "out" / SMALL.parent / "metrics.json")
     assert (folder / SMALL).stat().st_size < 2.1 * metrics["weights"] and not (folder / "08_record").exists()
     assert model.card["metrics"]["test"]["accuracy"] == metrics["test"]["accuracy"]
@@ -94,7 +92,7 @@ def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
     paths.write_json(folder / "times.json", {"seconds": {"03_baseline_cnn": 300}})
     card = {"run": {"seconds": 11}}  # the stage took 10
     paths.write_json(root / "out" / "03_baseline_cnn" / "small" / "metrics.json", card)
-    reference.make(root / "out", root / "synthetic")
+    reference.make(root / "out")
     seconds = paths.read_json(folder / "times.json")["seconds"]
     assert seconds["03_baseline_cnn"] == 300 and seconds["01_exploration"] == 10
 
@@ -103,7 +101,7 @@ def test_evaluations_of_before_stay_counted(kept):
     root, folder = kept
     (folder / "test_evaluations.csv").write_text("when,model\n2026-01-01,old\n")
     for _ in range(2):
-        reference.make(root / "out", root / "synthetic")
+        reference.make(root / "out")
         lines = (folder / "test_evaluations.csv").read_text().split()
         assert lines == ["when,model", "2026-01-01,old", "2026-02-02,new"], "each once, those of another folder too"
 
@@ -113,16 +111,39 @@ def test_an_edited_manifest_makes_no_reference(kept):
     path = root / "out" / "02_cleaning" / "manifest.csv"
     path.write_text(path.read_text().replace("True", "False"))
     with pytest.raises(ValueError, match="edited by hand; the reference is made without"):
-        reference.make(root / "out", root / "synthetic")
+        reference.make(root / "out")
+
+
+def test_a_run_that_shows_faces_of_people_makes_no_reference(kept):
+    root, folder = kept
+    paths.write_json(root / "out" / "01_exploration" / "receipt.json", {"seconds": 10, "facts": {}})
+    with pytest.raises(ValueError, match="01_exploration shows people's faces: run it by make reference"):
+        reference.make(root / "out")
+    assert (folder / "notebooks" / "01_exploration.ipynb").read_text() == "before"
+
+
+@pytest.mark.parametrize("shareable", [False, True])
+def test_single_faces_are_mosaics_where_the_copies_are_given_away(monkeypatch, shareable):
+    face = np.arange(48 * 48, dtype=np.float32).reshape(48, 48)
+    words = {"title": "a face", "caption": "1 face"}
+    draw = lambda: plots.grid([face, face.astype(np.uint8)], shareable=shareable, **words)  # noqa: E731
+    pictures = lambda figure: [axes.images[0].get_array().data for axes in figure.axes if axes.images]  # noqa: E731
+    assert (pictures(draw())[0] == face).all() and draw()._supxlabel.get_text() == "1 face"
+    monkeypatch.setenv(paths.MOSAIC, "1")
+    shown = pictures(figure := draw())
+    assert [len(np.unique(each)) > 64 for each in shown] == [shareable] * 2
+    assert shareable or (shown[0][:6, :6] == face[:6, :6].mean()).all()
+    assert ("each face is a mosaic of 8×8 mean grey levels" in figure._supxlabel.get_text()) != shareable
 
 
 def test_a_study_that_was_run_replaces_its_copy(kept):
     root, folder = kept
     run = root / "out" / "06_price_of_leakage"
     paths.write_json(run / "metrics.json", {"made": "now"})
-    paths.write_json(run / "receipt.json", {"seconds": 60})
+    paths.write_json(run / "receipt.json", {"seconds": 60, "facts": {paths.MOSAIC: True}})
     (run / "price.png").write_text("")
-    reference.make(root / "out", root / "synthetic")
+    paths.write_json(run / f"{run.name}.ipynb", {"metadata": {}, "cells": []})
+    reference.make(root / "out")
     study = folder / "06_price_of_leakage"
     assert sorted(path.name for path in study.iterdir()) == ["README.md", "metrics.json", "price.png"]
     assert paths.read_json(study / "metrics.json") == {"made": "now"}
@@ -218,7 +239,7 @@ def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(k
     labels, split = np.where(np.arange(60) < 10, 0, 3), np.array(["val"] * 60)
     file = root / "out" / SMALL.parent / "predictions.npz"
     results.write_predictions(file, names=split, labels=labels, split=split, probs=probs)
-    reference.make(root / "out", root / "synthetic")
+    reference.make(root / "out")
     table = models.read_card(folder / SMALL)["metrics"]["confidence_thresholds"]
     assert table == results.confidence_table(root / "out" / SMALL)
     assert [each["accuracy"] for each in table][:2] == [0.5, 0.51] and table[0]["coverage"] == 1.0

@@ -89,23 +89,25 @@ def _leaked(everyone, trained_on: dict, known: str) -> np.ndarray:
     return manifest.has_training_duplicate(table)[people.split != "train"]
 
 
-def make(out_root: Path, synthetic_root: Path) -> None:
-    """Copy what may be given away of a run on the real data, and the executed notebooks of a run on synthetic faces.
+def make(out_root: Path) -> None:
+    """Copy what may be given away of a run on the real data that showed single faces as mosaics.
 
-    Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else.
+    Raises ValueError if the run isn't one on FER-2013: the reference holds nothing else; or if it showed faces.
     """
-    table = _checked_manifest(out_root, synthetic_root)
+    table = _checked_manifest(out_root)
     times = (readme.read("times.json") or {"seconds": {}})["seconds"]
     for path in sorted(out_root.glob(f"*/{paths.RECEIPT}")):  # an unfinished study keeps the copy that it has
-        stage, seconds = path.parent.name, paths.read_json(path)["seconds"]
+        stage, receipt = path.parent.name, paths.read_json(path)
+        seconds = receipt["seconds"]
+        if not receipt["facts"].get(paths.MOSAIC):
+            raise ValueError(f"{path.parent} shows people's faces: run it by make reference.")
         _keep_results(path.parent, paths.REFERENCE / stage)
+        _keep_notebook(path.parent / f"{stage}.ipynb", paths.REFERENCE / "notebooks" / f"{stage}.ipynb")
         trainings = [paths.read_json(each).get("run", {}) for each in path.parent.glob("**/metrics.json")]
         # a run that took less than its trainings read them from checkpoints: its time says nothing
         if seconds >= sum(each.get("seconds", 0) for each in trainings):
             times[stage] = seconds
     paths.write_json(paths.REFERENCE / "times.json", {"seconds": dict(sorted(times.items()))})
-    for path in sorted(synthetic_root.glob("[0-9][0-9]_*/[0-9][0-9]_*.ipynb")):
-        _keep_notebook(path, paths.REFERENCE / "notebooks" / path.name)
     removed = table.loc[~table.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
     _keep_evaluations(out_root / "test_evaluations.csv")
@@ -115,17 +117,13 @@ def make(out_root: Path, synthetic_root: Path) -> None:
     readme.write()
 
 
-def _checked_manifest(out_root: Path, synthetic_root: Path) -> pd.DataFrame:
-    """The manifest of a run on FER-2013, nowhere edited by hand, beside which one on synthetic faces lies."""
+def _checked_manifest(out_root: Path) -> pd.DataFrame:
+    """The manifest of a run on FER-2013, nowhere edited by hand."""
     from fer_helpers.cleaning import manifest
 
-    files = [paths.need("02_cleaning", "metrics.json", root) for root in (out_root, synthetic_root)]
-    real, synthetic = (paths.read_json(path)["data"] for path in files)
+    real = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
     if real["kind"] != "fer2013":
         raise ValueError(f"The reference is made from FER-2013, not from '{real['source']}': give DATA= the real data.")
-    if not synthetic["demonstration"]:
-        run_on = f"run on '{synthetic['source']}', not on synthetic faces"
-        raise ValueError(f"The notebooks in {synthetic_root} were {run_on}.")
     table = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
     if real["cleaned"]["manifest"] != manifest.digest(table):
         raise ValueError(f"The manifest in {out_root} was edited by hand; the reference is made without: delete it.")

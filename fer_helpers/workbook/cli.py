@@ -196,18 +196,17 @@ def out_of(options: dict[str, str]) -> Path:
 
 
 def reference(command: str, options: dict[str, str]) -> None:
-    """The main row on the real data, the same on synthetic faces, and of both what may be given away."""
+    """The main row and the finished studies on the real data, single faces as mosaics; of it what may be given away."""
+    from fer_helpers import paths
     from fer_helpers.data import sources
     from fer_helpers.publishing import reference as kept
 
     if sources.find(data_of(options)).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
-    out = run_notebooks(command, options)
-    run_notebooks(command, synthetic := options | {"DATA": "synthetic", "OUT": str(out / "synthetic")})
-    shorter = {"08": "member_epochs=12 student_epochs=8"}  # synthetic faces are easy; 60 epochs take an hour more
-    for number in sorted(path.parent.name[:2] for path in out.glob("0[678]_*/receipt.json")):  # finished studies
-        run_notebooks(number, synthetic | {"PARAMS": shorter.get(number, "")})
-    kept.make(out, out / "synthetic")
+    os.environ[paths.MOSAIC] = "1"
+    for path in sorted(out_of(options).glob(f"0[678]_*/{paths.RECEIPT}")):  # finished studies; 09 reads them
+        run_notebooks(path.parent.name[:2], options)
+    kept.make(run_notebooks(command, options))
 
 
 def budget_of(options: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """The row of notebooks: what each one reads and takes, which must run again, and running those in order."""
 
 import ast
+import os
 import platform
 import shutil
 import time
@@ -127,6 +128,7 @@ def values(stage: Stage, row: Row) -> dict:
 def facts(stage: Stage, row: Row) -> dict:
     """Everything that a stage's results depend on, under names that can be read aloud."""
     used, now = stage.defaults | values(stage, row), dict(stage.digests)
+    now |= {paths.MOSAIC: True} if os.environ.get(paths.MOSAIC) else {}
     for name, value in used.items():
         if name not in ELSEWHERE:
             now[f"parameter {name}"] = value
