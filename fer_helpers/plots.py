@@ -50,16 +50,20 @@ def styled(draw):
 
 
 @styled
-def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}"):
-    """Bars beside each other. series: name -> (7,) heights, order of EMOTIONS; form: of their numbers."""
+def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}", ticks=EMOTIONS, ends=None, colours=PALETTE):
+    """Bars beside each other. series: name -> heights, one for each of `ticks`; form: of their numbers.
+
+    ends: name -> (2, heights), the lower and upper ends of whiskers. colours: one for each of the series.
+    """
     figure, axes = plt.subplots(figsize=(8, 4.2))
     wide = 0.8 / len(series)
     for k, (name, heights) in enumerate(series.items()):
         places = np.arange(len(heights)) + (k - (len(series) - 1) / 2) * wide
-        colours = list(COLOURS.values()) if len(series) == 1 else PALETTE[k]
-        drawn = axes.bar(places, heights, wide * 0.94, label=name, color=colours)
+        look = {"color": list(COLOURS.values()) if len(series) == 1 else colours[k], "capsize": 4}
+        look |= {"yerr": abs(ends[name] - np.asarray(heights))} if ends else {}
+        drawn = axes.bar(places, heights, wide * 0.94, label=name, **look)
         axes.bar_label(drawn, fmt=form, fontsize=8.5, padding=1)
-    axes.set(xticks=range(len(EMOTIONS)), xticklabels=EMOTIONS, ylabel=ylabel)
+    axes.set(xticks=range(len(ticks)), xticklabels=ticks, ylabel=ylabel)
     return _counted(figure, axes, series)
 
 
