@@ -8,6 +8,7 @@ from torch import nn
 from fer_helpers import models
 from fer_helpers.explain import attribution, grad_cam
 from fer_helpers.faces import Preprocess
+from fer_helpers.publishing import rendering
 
 UNMOVED = attribution.regions()
 AREAS = {"brows": 198, "eyes": 198, "nose": 180, "mouth": 230, "surround": 1498}
@@ -170,3 +171,16 @@ def test_the_last_layer_of_a_size_is_found():
     assert model.training and not any(part._forward_hooks for part in model.modules())
     with pytest.raises(ValueError, match="No layer of this network has maps of 99×99"):
         grad_cam.last_layer(model, image, 99)
+
+
+def test_a_claim_is_told_network_by_network():
+    words = {"one": ("holds", "doesn't"), "two": ("holds", "inconclusive"), "one, finer layer": ("doesn't", "holds")}
+    claims = {
+        name: {"happy": {"region": "mouth", "verdict": happy}, "neutral": {"region": "whole face", "verdict": neutral}}
+        for name, (happy, neutral) in (words | {"second seed": ("holds", "holds")}).items()
+    }
+    told = rendering.ENVIRONMENT.get_template("claims.md.j2").module.claims({"model": "one", "claims": claims})
+    assert " ".join(told.split()) == (
+        'By the Grad-CAM maps of PrivateTest, "the mouth for happy" holds in 2 of 2 networks, '
+        '"the whole face for neutral" holds in 0.'
+    ), "another layer and another seed are no further networks"

@@ -12,10 +12,10 @@ from torch import nn
 from fer_helpers import models, paths, training
 from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.publishing import readme, reference
+from fer_helpers.publishing import readme, reference, rendering
 from fer_helpers.workbook import cli
 from tests.benchmarks import __main__ as bench
-from tests.benchmarks import accuracy, usual, work
+from tests.benchmarks import accuracy, peers, usual, work
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tried):
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    names = "duplicates, engine, photos, webcam, accuracy, with_duplicates, cluster, page, start and small"
+    names = "duplicates, engine, photos, webcam, accuracy, with_duplicates, cluster, page, start, peers and small"
     with pytest.raises(SystemExit, match=f"copys; PARAMS takes {names}"):
         bench.main("synthetic", "outputs", "copys")
 
@@ -211,3 +211,37 @@ def test_the_first_steps_are_measured_in_a_clone_and_published(tried):
     assert 0 < took["cloned"] < took["installed"] < min(took["prediction"], took["figure"])
     assert re.fullmatch(r"[a-z]+ \d+%", section["answer"])
     assert f"first prediction {took['prediction'] / 60:.1f} minutes after" in readme.block("start")
+
+
+def test_what_a_peer_does_not_answer_is_wrong_and_its_words_are_ours():
+    guess = peers.labels_of(["happy", "", "fearful", "disgusted"])
+    assert [EMOTIONS[k] if k >= 0 else "" for k in guess] == ["happy", "", "fear", "disgust"]
+    people = synthetic.draw(100)
+    labels = people.labels.numpy()
+    given = np.where(np.arange(len(labels)) < 30, -1, labels)
+    line = peers.row("fer", peers.CROP, given, people, [3.0, 1.0, 2.0])
+    assert line["accuracy"] == 0.7 and line["answered"] == 0.7 and line["ms"] == 2 and line["macro_f1"] < 0.9
+    assert line["accuracy_ci95"][0] < 0.7 < line["accuracy_ci95"][1]
+    assert peers.row("fer", peers.CROP, labels, people, [1.0])["macro_f1"] == 1
+
+
+def test_peers_are_told_with_intervals_and_the_fastest_runtime_is_drawn():
+    people, lines = synthetic.draw(20), []
+    for name, way, ms in (("fer", peers.CROP, 0.4), ("a_cnn", "1 view, float32", 3.0), ("a_cnn", "1 view, ONNX", 1.0)):
+        lines.append(peers.row(name, way, people.labels.numpy(), people, [ms]))
+    assert [each["ms"] for each in peers.fastest(lines)] == [0.4, 1.0]
+    title = peers.figure(lines, people).get_suptitle()
+    assert title == "a cnn: 100.0% in 1.0 ms a face; the best peer, fer: 100.0% in 0.4 ms"
+    found = {"rows": lines, "faces": 20, "timed_faces": 2, "repeats": 1, "run": {"device": "cpu: one"}}
+    told = rendering.ENVIRONMENT.get_template("peers.md.j2").module.peers(found | {"trained_on": peers.TRAINED_ON})
+    assert "| a cnn | 1 view, ONNX | 100.0% (83.9% to 100.0%) | 100.0% | 1.00 |" in told
+    assert "answers" not in told and "fer: FER-2013's Training with its duplicates" in told
+
+
+@pytest.mark.bench
+def test_our_published_model_is_measured_without_peers_when_small(tried, tmp_path):
+    pytest.importorskip("onnxruntime")
+    section = tried("peers")
+    assert {each["way"] for each in section["rows"]} >= {"1 view, float32", "2 views, ONNX"}
+    assert all(each["ms"] > 0 for each in section["rows"]) and (tmp_path / "peers.png").exists()
+    assert len(pd.read_csv(tmp_path / "test_evaluations.csv")) == 1, "an evaluation of the weights, whatever asks them"

@@ -23,7 +23,7 @@ KEPT = frozenset(
     loss_curve.png accuracy_curve.png confusion_matrix.png confusion_matrix_train.png comparison.png
     memorising.png price.png screening.png class_weights.png members.png record.png
     grids.png boxes.png class_average.png regions.png deletion.png faithful.png sanity.png seeds.png
-    leaderboard.png published.png cost.png reliability.png coverage.png framing.png
+    leaderboard.png published.png cost.png reliability.png coverage.png framing.png peers.png
     """.split()  # noqa: SIM905, a line a notebook can be read
 )
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
@@ -182,6 +182,9 @@ def keep_benchmarks(path: Path) -> None:
     measured = paths.read_json(path) if path.exists() else {}
     full = {name: each for name, each in measured.items() if each["data"]["kind"] == "fer2013" and not each["small"]}
     paths.write_json(paths.REFERENCE / path.name, dict(sorted(((readme.read(path.name) or {}) | full).items())))
+    if "peers" in full:
+        with paths.whole(paths.REFERENCE / "peers.png") as temporary:
+            shutil.copyfile(path.with_name("peers.png"), temporary)
 
 
 def _keep_notebook(path: Path, target: Path) -> None:

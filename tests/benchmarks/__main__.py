@@ -14,7 +14,17 @@ from fer_helpers import devices, paths
 from fer_helpers.data import sources
 
 SHORT = ("duplicates", "engine")
-NAMES = (*SHORT, "photos", "webcam", "accuracy", "with_duplicates", "cluster", "page", "start")  # PARAMS=photos
+NAMES = (
+    *SHORT,
+    "photos",
+    "webcam",
+    "accuracy",
+    "with_duplicates",
+    "cluster",
+    "page",
+    "start",
+    "peers",
+)  # PARAMS=photos
 
 
 def main(data: str, out_root: str, *words: str) -> None:

