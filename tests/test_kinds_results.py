@@ -159,7 +159,6 @@ REFUSED = [  # a setting or a notebook's parameter, and what it may be
     ("ema_decay", 1.0, WIDE),
     ("accuracy", 80.0, "from 0.5 to 0.99"),
     ("layer_lr_decay", 0.0, "more than 0, at most 1"),
-    ("channels", 2, "1, 3, or 0 for the better one"),
     ("never_heard_of", -0.1, "0 or more"),
 ]
 

@@ -17,11 +17,12 @@ def trained(tmp_path, monkeypatch):
     """A function that writes what a model leaves behind, into the reference ("reference") or here ("outputs")."""
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
 
-    def write(root, stage, order=(0, 1, 2, 3), removed=7, **data):
+    def write(root, stage, order=(0, 1, 2, 3), removed=7, share=1.0, budget="quick", **data):
         order, key = np.array(order), f"names of the {root}"
         cleaned = {"manifest": f"{key}, sorted", "removed_from_training": removed}
         data = {"key": key, "pixels": "p", "official_split": True, "source": root, "cleaned": cleaned} | data
         metrics = {"stage": stage, "data": data} | ({} if stage == "02_cleaning" else {"val": {}, "test": {}})
+        metrics |= {"epochs_seen": 6, "config": {"share_of_faces": share}, "run": {"budget": budget}}
         paths.write_json(tmp_path / root / stage / "metrics.json", metrics)
         arrays = {"labels": LABELS[order], "split": SPLIT[order], "pixels": FACES[order], "probs": PROBS[order]}
         results.write_predictions(tmp_path / root / stage / "predictions.npz", names=order.astype(str), **arrays)
@@ -49,6 +50,17 @@ def test_other_faces_another_split_or_another_cleaning_are_not_taken_from_the_re
     trained("outputs", "02_cleaning", **other)
     out = trained("outputs", "03_baseline_cnn", **other)
     assert [each["reference"] for each in leaderboard.all_metrics(out)[0]] == [False]
+
+
+@pytest.mark.parametrize(
+    ("share", "budget", "stands"), [(0.5, "quick", True), (0.4, "full", False), (0.4, "smoke", True)]
+)
+def test_fewer_than_three_passes_over_the_faces_stand_in_no_leaderboard(trained, share, budget, stands):
+    trained("outputs", "02_cleaning")
+    trained("outputs", "03_baseline_cnn")
+    out = trained("outputs", "04_transfer_learning", share=share, budget=budget)
+    fitting, left_out = leaderboard.all_metrics(out)
+    assert ("04_transfer_learning" in {each["stage"] for each in fitting}) == stands == (not left_out)
 
 
 def test_faces_of_another_test_set_are_never_paired(trained):

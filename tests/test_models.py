@@ -163,7 +163,7 @@ def test_bad_model_files_are_told_apart(tmp_path):
     ("name", "arguments", "message"),
     [
         ("resnet", {}, "choose one of baseline, small_cnn, ensemble, transfer, head"),
-        ("transfer", {"backbone": "resnet50"}, "choose resnet18 or vgg16"),
+        ("transfer", {"backbone": "resnet_50"}, "choose resnet18, vgg16, efficientnet_lite0"),
     ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(name, arguments, message):

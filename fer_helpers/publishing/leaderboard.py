@@ -13,7 +13,8 @@ def all_metrics(out_root) -> tuple[list, list]:
 
     A stage of 03 to 08 that trained nothing here is taken from outputs/reference/, if that was made from the same faces
     with the same manifest, or if nothing was read here yet; `reference` says so of each, `folder` where its files are.
-    Left out is what was made from other data, or with another manifest, than notebook 02's present one.
+    Left out is what was made from other data, or with another manifest, than notebook 02's present one, and every
+    training that saw the faces fewer than three times.
     """
     here, fitting, left_out = paths.ROOT / out_root, [], []
     cleaning = _metrics(here, "02_cleaning") or _metrics(paths.REFERENCE, "02_cleaning")
@@ -24,6 +25,8 @@ def all_metrics(out_root) -> tuple[list, list]:
             if "val" not in each or "test" not in each or each["stage"] in trained_here:
                 continue  # a study's summary is no model
             reason = _other(each["data"], cleaning["data"])
+            if not reason and not results.seen_enough(each):
+                reason = "trained on fewer than three passes over the faces"
             if not reason:
                 fitting.append({**each, "folder": folder, "reference": root != here})
             elif root == here:

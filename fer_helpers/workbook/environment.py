@@ -23,6 +23,7 @@ OLDEST = (3, 11)  # as requires-python in pyproject.toml, which older Pythons ha
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 PYPI = "https://pypi.org/simple"
 PATIENCE = 3  # seconds in which PyTorch's index must answer
+EXTRAS = ("lab", "pretrained", "dev")  # of pyproject.toml, what `make setup` installs
 COLABS_OWN = ("jupyterlab", "ipykernel")  # Colab has a server and a kernel of its own, and dies of another version
 FULL_GB, SMALL_GB = 6.0, 1.7  # measured on Linux with torch 2.15: CUDA libraries are nearly all of the difference
 
@@ -41,7 +42,7 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
     if where == "colab":
         complete(root, needed)
         return Path(sys.executable)
-    lacking = missing(needed["core"] + needed["lab"] + needed["dev"])
+    lacking = missing([line for each in ("core", *EXTRAS) for line in needed[each]])
     if where == "conda" and lacking:
         name = os.environ.get("CONDA_DEFAULT_ENV", "")
         which = "--prefix" if os.sep in name or not name else "--name"
@@ -57,7 +58,7 @@ def ensure(torch_index: str = "", root: Path = ROOT) -> Path:
 
 def complete(root: Path, needed: dict[str, list[str]]) -> None:
     """Install what Colab lacks, and nothing that it runs on: a notebook needs no papermill, a command does."""
-    lines = needed["core"] + ([] if "google.colab" in sys.modules else needed["lab"])
+    lines = needed["core"] + needed["pretrained"] + ([] if "google.colab" in sys.modules else needed["lab"])
     lacking = missing([line for line in lines if not line.startswith(COLABS_OWN)])
     if old := [line for line in lacking if line.startswith("torch")]:  # 6 GB, which don't fit what is loaded already
         newer = "choose the latest runtime version (menu Runtime, Change runtime type), and run this again."
@@ -137,7 +138,7 @@ def build(root: Path, torch_index: str = "", again: bool = False) -> Path:
     stamp.write_text(f"unfinished\n{index}\n")
     if index:
         pip(python, root, "torch", "torchvision", "--index-url", index)
-    pip(python, root, "--editable", ".[lab,dev]")
+    pip(python, root, "--editable", f".[{','.join(EXTRAS)}]")
     stamp.write_text(f"{wanted}\n{index}\n")
     return python
 
