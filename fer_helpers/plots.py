@@ -8,9 +8,9 @@ from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
@@ -224,7 +224,7 @@ def intervals(rows: list, *, xlabel: str, lines: tuple = (), gains: tuple = (), 
     for (low, *high, name), shade in zip(lines, ("0.5", "0.75"), strict=False):
         drawn = axes.axvspan(low, high[0], alpha=0.4) if high else axes.axvline(low, linestyle=":")
         drawn.set(color=shade, label=name)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2 if len(lines) > 1 else 3)
     return figure
 
 
@@ -238,28 +238,34 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
         place, colour = (point["x"], point["y"]), colours[point["group"]]
         look = {"markersize": 9, "markeredgewidth": 2, "markerfacecolor": "none" if point["hollow"] else colour}
         axes.plot(*place, markers[point["shape"]], color=colour, zorder=3, **look)
-        axes.annotate(point["name"], place, xytext=(8, 4), textcoords="offset points", fontsize=9.5)
-    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
-    looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items()]
-    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center")
-    axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")
+    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items() if len(colours) > 1]
+    looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items() if len(markers) > 1]
+    if looks:
+        figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.15, xscale="log" if log else "linear")
     decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
     axes.xaxis.set(major_formatter=NUMBER, **decades)
     axes.grid()
+    _name_points(axes, points)
     return figure
 
 
-@styled
-def reliability(models: dict):
-    """Accuracy against confidence in ten bins of equal width. models: name -> (probs (N, 7), labels (N,))."""
-    figure, axes = plt.subplots(figsize=(6, 5.2))
-    axes.plot([0, 100], [0, 100], color="0.6", linestyle=":", label="perfect calibration")
-    for (name, (probs, labels)), marker in zip(models.items(), MARKERS, strict=False):
-        faces = pd.DataFrame({"confidence": 100 * probs.max(axis=1), "right": 100 * (probs.argmax(axis=1) == labels)})
-        bins = faces.groupby((faces.confidence // 10).clip(upper=9))
-        mean = bins.mean()[bins.size() >= 10]  # fewer faces say nothing
-        axes.plot(mean.confidence, mean.right, marker=marker, label=name)
-    axes.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
-    axes.grid()
-    axes.legend()
-    return figure
+def _name_points(axes, points: list) -> None:
+    """Write each point's name beside it, at the first of some places where it covers no other name and no point."""
+    axes.figure.draw_without_rendering()  # settles where the points lie
+    dots = [axes.transData.transform((point["x"], point["y"])) for point in points]
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in dots]
+    places = [
+        (9, 0, "left"),
+        (-9, 0, "right"),
+        *((x, y, "center") for y in (14, -14, 28, -28, 42, -42) for x in (0, 40)),
+    ]
+    for point in points:
+        for x, y, side in places:
+            look = {"xytext": (x, y), "textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9.5}
+            text = axes.annotate(point["name"], (point["x"], point["y"]), **look)
+            if not (box := text.get_window_extent()).count_overlaps(taken):
+                break
+            if (x, y, side) != places[-1]:
+                text.remove()
+        taken.append(box)
