@@ -26,9 +26,9 @@ WRITTEN = {
     ],
     "09_results": [
         *("leaderboard.csv", "label_doubts.csv", "metrics.json", "leaderboard.png", "published.png"),
-        *("cost.png", "reliability.png", "coverage.png"),
+        *("pairs.png", "cost.png", "reliability.png", "coverage.png"),
     ],
-    "10_your_photos": ["predictions.csv", "unread.csv", "frames.png", "answer_01.png", "answer_03.png", "metrics.json"],
+    "10_your_photos": ["predictions.csv", "unread.csv", "frames.png", "answer_01.png", "answer_02.png", "metrics.json"],
 }
 SCORES = {"n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "weighted_f1", "balanced_accuracy", "ece", "per_class"}
 

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from fer_helpers.data import synthetic
 from fer_helpers.faces import Faces
 from fer_helpers.photos import album, detection, framing
 from fer_helpers.photos.detection import Box
-from fer_helpers.predict import predict_emotion
+from fer_helpers.publishing import folders
 from tests.benchmarks import fresh
 
 
@@ -25,16 +26,19 @@ def saved(picture, form, **options):
 def test_the_face_of_the_astronaut_is_detected_and_happy(model, astronaut):
     faces = detection.recognise(model, astronaut)
     face = detection.largest(faces)
-    assert face.detected and album.matches(face.box, album.SAMPLES["astronaut.png"][0]) and face.likeliest == "happy"
+    assert album.matches(face.box, album.SAMPLES["astronaut.png"][0]) and face.likeliest == "happy"
     assert [each.box.left for each in faces] == sorted(each.box.left for each in faces)
     assert face.label(0.0) == "happy" and face.label(1.01) == "not sure"
 
 
-def test_where_no_face_is_detected_the_centre_square_is_answered(model):
-    image = detection.read(album.samples()["coffee.png"]).image
-    (face,) = detection.recognise(model, image)
-    assert not face.detected and face.box == Box(100, 0, 400)
-    assert face.probabilities == pytest.approx([*predict_emotion(model, image).probabilities.values()], abs=1e-6)
+def test_where_no_face_is_found_there_is_no_answer(model, tmp_path):
+    photo = detection.read(album.samples()["coffee.png"])
+    assert detection.recognise(model, photo.image) == []
+    (line,) = album.rows("coffee.png", photo, [], 0.4)
+    assert (line["answer"], line["detected"], line["face"]) == ("no face", False, 0) and "happy" not in line
+    assert album.nested([line]) == [{"picture": "coffee.png", "faces": []}]
+    (tmp_path / "predictions.csv").write_text(pd.DataFrame([line]).to_csv(index=False))
+    assert "  coffee.png: no face found" in folders.answers(tmp_path)
 
 
 @pytest.mark.slow
@@ -137,10 +141,10 @@ def test_which_pictures_are_collected(tmp_path):
 
 
 def test_the_annotated_picture_marks_detected_faces_and_leaves_the_picture_alone(model, astronaut):
-    for image, detected in ((astronaut, True), (Image.new("RGB", (90, 60)), False)):
+    for image, found in ((astronaut, True), (Image.new("RGB", (90, 60)), False)):
         before = np.asarray(image).copy()
         marked = np.asarray(album.annotated(image, detection.recognise(model, image), 0.0))
-        assert np.array_equal(before, np.asarray(image)) and (marked == album.COLOURS[detected]).all(axis=2).any()
+        assert np.array_equal(before, np.asarray(image)) and (marked == album.COLOUR).all(axis=2).any() == found
 
 
 def test_a_model_of_synthetic_faces_is_refused(tmp_path, model):

@@ -133,7 +133,7 @@ def test_a_film_that_breaks_off_warns(model, astronaut, monkeypatch):
     monkeypatch.setattr(video, "frames", interrupted)
     warnings = []
     ((_, frame, faces),) = video.follow(model, "film.avi", fps=5, log=warnings.append)
-    assert frame.size == astronaut.size and faces[1].detected
+    assert frame.size == astronaut.size and 1 in faces
     assert warnings == ["Careful: It ended. 1 frames came before that."]
 
 
@@ -155,7 +155,7 @@ def test_slips_of_the_hand_are_sentences(parameters, tmp_path):
 def test_the_answer_holds_the_picture_and_nothing_of_a_file_name_runs(model, astronaut):
     answer = webapp.answer_html(model, images.read(astronaut)._replace(notes=("<script>",)), 0.4)
     assert "data:image/jpeg;base64," in answer and "<script>" not in answer and answer.count("<tr>") == 7
-    assert "centre square" in webapp.answer_frame(model, Image.new("RGB", (99, 99)), 0.4)
+    assert "no face found" in webapp.answer_frame(model, Image.new("RGB", (99, 99)), 0.4)
 
 
 def test_a_webcam_takes_two_views_and_an_upload_the_models_own(model, astronaut, tmp_path, monkeypatch):

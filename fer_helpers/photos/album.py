@@ -26,8 +26,8 @@ SAMPLES = {"astronaut.png": [detection.Box(172, 62, 106)], "camera.png": [detect
 SAMPLES |= {name: [] for name in [*FACELESS.split(), "gravel.png", "coins.png"]}
 WORKERS = min(4, os.cpu_count() or 1)  # pictures side by side; of each, every pixel may be in memory
 HIDDEN = (".", "@eaDir", "__MACOSX", "$RECYCLE", "Thumbs.db", "ehthumbs", "desktop.ini", "lost+found")  # begin names
-NO_FACE = "no face"  # the answer of a film's moment without one
-COLOURS = {True: (0, 114, 178), False: (213, 94, 0)}  # detected, and the centre square
+NO_FACE = "no face"  # the answer of a picture, or of a film's moment, without one
+COLOUR = (0, 114, 178)  # of a detected face's square
 
 
 def samples() -> dict[str, Path]:
@@ -108,6 +108,8 @@ def _readable(path: Path) -> str:
 def recognise(model, pictures: dict, *, min_face: float = detection.MIN_FACE, log: Callable = print) -> Iterator:
     """Yield (name, images.Picture, faces) of each picture, in order; or (name, the reason, []) where it can't be read.
 
+    faces is empty, too, where none is found in a picture.
+
     pictures: of `collect`; WORKERS of them are held at a time. log: called every hundredth picture.
     """
 
@@ -136,10 +138,11 @@ def answer_columns(face: detection.Face, scale: float, threshold: float) -> dict
 
 
 def rows(name: str, photo: images.Picture, faces: list, threshold: float) -> list[dict]:
-    """The lines of `predictions.csv` for one picture."""
+    """The lines of `predictions.csv` for one picture: one a face, or one that says "no face"."""
     notes = {"notes": ", ".join(photo.notes)}
-    return [
-        {"picture": name, "face": k, "detected": face.detected} | answer_columns(face, photo.scale, threshold) | notes
+    nobody = [{"picture": name, "face": 0, "detected": False, "answer": NO_FACE} | notes]
+    return nobody * (not faces) + [
+        {"picture": name, "face": k, "detected": True} | answer_columns(face, photo.scale, threshold) | notes
         for k, face in enumerate(faces, 1)
     ]
 
@@ -170,15 +173,15 @@ def nested(lines: list[dict]) -> list[dict]:
 
 
 def annotated(image: Image.Image, faces: list, threshold: float) -> Image.Image:
-    """A copy of the picture with a square around each face and its answer; a centre square is orange."""
+    """A copy of the picture with a square around each face and its answer."""
     copy = image.convert("RGB").copy()
     draw, width = ImageDraw.Draw(copy), max(2, round(max(copy.size) / 300))
     for face in faces:
         left, top, side = face.box
-        draw.rectangle((left, top, left + side, top + side), outline=COLOURS[face.detected], width=width)
+        draw.rectangle((left, top, left + side, top + side), outline=COLOUR, width=width)
         font = ImageFont.load_default(min(max(12, side / 6), max(copy.size) / 24))
         text = f"{face.label(threshold)} {face.probabilities.max():.0%}"
         corner = (max(left, 0), max(top - font.size * 1.3, 0))
-        draw.rectangle(draw.textbbox(corner, text, font=font), fill=COLOURS[face.detected])
+        draw.rectangle(draw.textbbox(corner, text, font=font), fill=COLOUR)
         draw.text(corner, text, font=font, fill="white")
     return copy

@@ -38,7 +38,6 @@ class Face(NamedTuple):
     """A face of a picture, and the answer to it."""
 
     box: Box
-    detected: bool  # or else the box is the centre square
     image: np.ndarray  # (48, 48) uint8, what the network sees
     probabilities: np.ndarray  # (7,) float32, order of EMOTIONS
 
@@ -152,10 +151,11 @@ def crop(image: Image.Image, box: Box) -> np.ndarray:
 
 
 def recognise(model, image: Image.Image, min_face: float = MIN_FACE, views: int | None = None) -> list[Face]:
-    """The answer to each face of a picture, from left to right, or to the centre square; views: None, the model's."""
-    side, detected = min(image.size), detect(image, min_face)
-    boxes = detected or [Box((image.width - side) / 2, (image.height - side) / 2, side)]
+    """The answer to each face of a picture, from left to right; none where none is found. views: None, the model's."""
+    boxes = detect(image, min_face)
+    if not boxes:
+        return []
     grey = image.convert("L")  # once for all faces
     crops = np.stack([crop(grey, box) for box in boxes])
     answers = zip(boxes, crops, predict.probabilities(model, crops, views), strict=True)
-    return [Face(box, bool(detected), face, probs) for box, face, probs in answers]
+    return [Face(*answer) for answer in answers]

@@ -5,8 +5,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.plots import BLUE, COLOURS, ORANGE, draw_points, styled
-from fer_helpers.statistics import Difference
+from fer_helpers.plots import BLUE, COLOURS, ORANGE, styled
 
 MOST = 4  # faces of one picture that get bars and a map; the others have their square and their line in the CSV
 
@@ -24,11 +23,10 @@ def annotated(picture, faces: list, heats, *, threshold: float):
     whole.imshow(np.asarray(picture))
     whole.set_axis_off()
     for number, face in enumerate(faces, 1):
-        colour = BLUE if face.detected else ORANGE
-        whole.add_patch(Rectangle(face.box[:2], face.box.side, face.box.side, fill=False, color=colour, linewidth=2))
+        whole.add_patch(Rectangle(face.box[:2], face.box.side, face.box.side, fill=False, color=BLUE, linewidth=2))
         text = f"{number}: {face.label(threshold)} {face.probabilities.max():.0%}" if len(faces) <= 12 else str(number)
         corner = (max(face.box.left, 0), max(face.box.top, 0))
-        whole.annotate(text, corner, color="white", fontsize=8.5, va="bottom", backgroundcolor=colour)
+        whole.annotate(text, corner, color="white", fontsize=8.5, va="bottom", backgroundcolor=BLUE)
     whole.set(xlim=(-0.5, picture.width - 0.5), ylim=(picture.height - 0.5, -0.5))
     for row, (face, heat) in enumerate(zip(faces[:rows], heats, strict=False)):
         _face(figure, places, row, face, heat, threshold)
@@ -53,17 +51,22 @@ def _face(figure, places, row: int, face, heat, threshold: float) -> None:
 
 
 @styled
-def framing(cases: list):
-    """The share of pasted faces that are detected, and their accuracy less that of the bare ones; framing's cases."""
+def framing(cases: list, *, bare: float):
+    """What becomes of 100 pasted faces, a bar a size and turn; framing's cases. bare: accuracy on them, not pasted."""
     named = [f"{case['side']} pixels" + f", turned by {case['turn']}°" * bool(case["turn"]) for case in cases]
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, width_ratios=(2, 3), figsize=(10.5, 1.9 + 0.5 * len(cases)))
-    drawn = left.barh(range(len(cases)), [100 * case["detected"] for case in cases], color="0.7")
-    left.bar_label(drawn, [f"{case['detected']:.0%}" for case in cases], fontsize=9, padding=2)
-    left.set(xlabel="detected (%)", xlim=(0, 110))
-    gains = [Difference.read(case["against_bare"]).points if case["detected"] else (0, 0, 0) for case in cases]
-    rows = [(name, {"detected frame less bare face": gain}) for name, gain in zip(named, gains, strict=True)]
-    label = "accuracy of the detected frame less that of the bare face (points)"
-    draw_points(right, rows, label, zero=True, color=BLUE)
+    detected = np.array([100 * case["detected"] for case in cases])
+    right = detected * [case.get("detected_frame_accuracy", 0) for case in cases]
+    parts = {"found, answered rightly": (right, BLUE), "found, answered wrongly": (detected - right, ORANGE)}
+    parts["not found"] = (100 - detected, "0.88")
+    figure, axes = plt.subplots(figsize=(9, 1.9 + 0.5 * len(cases)))
+    left = np.zeros(len(cases))
+    for name, (wide, colour) in parts.items():
+        drawn = axes.barh(named, wide, left=left, color=colour, label=name)
+        axes.bar_label(drawn, [f"{value:.0f}" * (value >= 2) for value in wide], label_type="center")
+        left += wide
+    axes.axvline(100 * bare, color="0.2", linestyle=":", label="right on the bare faces")
+    axes.set(xlabel="of 100 pasted faces", xlim=(0, 100), ylim=(len(cases) - 0.5, -0.5))
+    figure.legend(loc="outside lower right", ncols=4)
     return figure
 
 

@@ -105,7 +105,7 @@ def follow(
         for seconds, image in frames(path, fps, log):
             frame = images.read(image, LONGEST)
             count += 1
-            faces = [face for face in detection.recognise(model, frame.image, MIN_FACE) if face.detected]
+            faces = detection.recognise(model, frame.image, MIN_FACE)
             yield seconds, frame, dict(zip(track([face.box for face in faces], last), faces, strict=True))
     except ValueError as error:
         if not count:

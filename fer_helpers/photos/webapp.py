@@ -38,19 +38,21 @@ if (media) {
 
 def answer_html(model, photo: images.Picture, threshold: float, *options) -> str:
     """The annotated picture and the bars of its largest face, as HTML; options: min_face and views of `recognise`."""
-    faces = detection.recognise(model, photo.image, *options)
-    stream, face = io.BytesIO(), detection.largest(faces)
+    faces, stream = detection.recognise(model, photo.image, *options), io.BytesIO()
     picture = album.annotated(photo.image, faces, threshold)
     picture.thumbnail((960, 960))
     picture.save(stream, "JPEG", quality=85)
     source = base64.b64encode(stream.getvalue()).decode()
+    notes = f" ({html.escape(', '.join(photo.notes))})" if photo.notes else ""
+    if not faces:
+        shown = f"<img alt='no face found' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
+        return f"<p id='answer'><b>no face found</b>{notes}</p>{shown}"
+    face = detection.largest(faces)
     rows = "".join(
         f"<tr><td>{emotion}</td><td><progress value='{chance:.3f}'></progress></td><td>{chance:.0%}</td></tr>"
         for emotion, chance in zip(EMOTIONS, face.probabilities, strict=True)
     )
-    one = "the face" if face.detected else "the centre square: no face detected"
-    where, label = "the largest face" if len(faces) > 1 else one, face.label(threshold)
-    notes = f" ({html.escape(', '.join(photo.notes))})" if photo.notes else ""
+    where, label = "the largest face" if len(faces) > 1 else "the face", face.label(threshold)
     shown = f"<img alt='{label}' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
     return f"<p id='answer'><b>{label}</b>, {where}{notes}</p>{shown}<table>{rows}</table>"
 

@@ -93,7 +93,12 @@ def last_data(out_root: Path) -> str:
 def answers(folder: Path, most: int = 20) -> list[str]:
     """Lines for the terminal: what notebook 10 answered to the pictures, and why it couldn't answer others."""
     faces, unread = (paths.read_lines(folder / name) for name in ("predictions.csv", "unread.csv"))
-    lines = [f"  {each['picture']}, face {each['face']}: {each['answer']} ({each['probability']})" for each in faces]
+    lines = [
+        f"  {each['picture']}, face {each['face']}: {each['answer']} ({each['probability']})"
+        if each.get("probability")
+        else f"  {each['picture']}: no face found"
+        for each in faces
+    ]
     lines += [f"  {each['picture']}: no answer, {each['reason']}" for each in unread]
     more = [f"  ... and {len(lines) - most:,} more"] if len(lines) > most else []
     return ["your pictures:", *lines[:most], *more, f"the table: {folder / 'predictions.csv'}"]
