@@ -122,7 +122,7 @@ def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch, tmp_path
 
 @pytest.mark.parametrize("shape", [(48, 48), (200, 150, 3)])
 def test_the_readmes_example_needs_neither_torch_nor_this_package(shape, tmp_path, monkeypatch, capsys):
-    text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    text = (paths.REFERENCE / "README.md").read_text(encoding="utf-8")
     example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "onnxruntime" in block)
     file = re.search(r'InferenceSession\("(.+?)"\)', example)[1]
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

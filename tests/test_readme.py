@@ -13,10 +13,13 @@ from fer_helpers.publishing import readme
 from fer_helpers.workbook.commands import COMMANDS, VARIABLES
 
 TEXT = (paths.ROOT / "README.md").read_text()
+ALL = "".join(path.read_text(encoding="utf-8") for path in readme.READMES)
 
 
 def block(name):
-    return re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", TEXT, re.DOTALL)[1]
+    """What stands at a place of a README; wherever it stands twice both must be alike."""
+    (found,) = {*re.findall(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", ALL, re.DOTALL)}
+    return found
 
 
 @pytest.mark.parametrize("name", readme.TEMPLATE.blocks)
@@ -46,17 +49,28 @@ def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
     assert label in EMOTIONS and re.fullmatch(r"\d+%", chance)
 
 
-@pytest.mark.parametrize("name", ["README.md", "notebooks/README.md"])
-def test_commands_variables_and_files_that_it_names_exist(name):
-    file = paths.ROOT / name
+@pytest.mark.parametrize("file", [*readme.READMES, paths.REFERENCE / "02_cleaning" / "README.md"], ids=str)
+def test_commands_variables_and_files_that_it_names_exist(file):
     text = file.read_text(encoding="utf-8")
     code = "".join(re.findall(r"`[^`]+`|```.*?```", text, re.DOTALL))
     for command in re.findall(r"\bmake ([a-z][a-z-]+|\d\d)\b", code):
         assert command in COMMANDS or command.isdigit(), command
     for variable in re.findall(r"\bmake [^`\n]*? ([A-Z_\d]+)=", code):
         assert variable in {*VARIABLES, "PYTHON"}, variable
-    for path in re.findall(r"\]\((?!http)([^)#]+)", text):
-        assert (file.parent / path).exists(), path
+    for path, heading in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+        target = file.parent / path if path else file
+        assert target.exists(), path
+        if heading:
+            titles = re.findall(r"(?m)^#+ (.+)$", target.read_text(encoding="utf-8"))
+            assert heading in {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}, heading
+
+
+def test_the_readme_can_be_read_in_five_minutes_and_every_folders_readme_is_linked():
+    prose = re.sub(r"```.*?```|^\|.*?$|<!--.*?-->|\]\([^)]*\)", " ", TEXT, flags=re.DOTALL | re.MULTILINE)
+    assert len(prose.split()) < 1300
+    for path in readme.READMES[1:]:
+        linked = path.relative_to(paths.ROOT).as_posix()
+        assert f"({linked}" in TEXT or f"({path.parent.name}/README.md)" in ALL, linked
 
 
 def test_a_card_says_how_many_views_its_network_takes():

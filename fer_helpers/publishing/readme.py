@@ -1,6 +1,6 @@
-"""The README's numbers and tables, made from outputs/reference/, and the repository's address everywhere.
+"""The READMEs' numbers and tables, made from outputs/reference/, and the repository's address everywhere.
 
-What they say stands in templates/readme.md.j2, a block for each place of the README.
+What they say stands in templates/readme.md.j2, a block for each place of a README.
 """
 
 import re
@@ -12,16 +12,30 @@ from fer_helpers import paths, predict
 from fer_helpers.publishing import rendering
 
 README = paths.ROOT / "README.md"
+BESIDE = (
+    "notebooks",
+    "outputs/reference",
+    "fer_helpers",
+    "fer_helpers/studies",
+    "fer_helpers/photos",
+    "tests/benchmarks",
+)
+READMES = (README, *(paths.ROOT / folder / "README.md" for folder in BESIDE))
 TEMPLATE = rendering.ENVIRONMENT.get_template("readme.md.j2")
 
 
 def block(name: str) -> str:
-    """What stands at one place of the README; '' where the reference doesn't hold yet what it is about.
+    """What stands at one place of a README; '' where the reference doesn't hold yet what it is about.
 
     A paragraph or list item is one line, however the template breaks it.
     """
     values = {"kept": kept, "leaderboard": leaderboard, "minutes": minutes, "notebooks": notebooks}
-    values |= {"question": question, "badge": badge, "bench": lambda section: (read("bench.json") or {}).get(section)}
+    values |= {
+        "question": question,
+        "colab": colab,
+        "minutes_of": minutes_of,
+        "bench": lambda section: (read("bench.json") or {}).get(section),
+    }
     values["evaluations"] = lambda: len(pd.read_csv(paths.REFERENCE / "test_evaluations.csv"))
     values["given_away"] = lambda: predict.given_away().relative_to(paths.ROOT).as_posix()
     text = "".join(TEMPLATE.blocks[name](TEMPLATE.new_context(values))).strip()
@@ -62,22 +76,30 @@ def question(notebook: Path) -> str:
     return re.search(r"^# \d\d · (.+)$", first, re.MULTILINE)[1]
 
 
-def badge(notebook: Path) -> str:
-    """The Markdown of a notebook's Colab badge, at the address that pyproject.toml states."""
+def minutes_of(stage: str) -> str:
+    """How long the kept run of a notebook took, or a study's trainings; a dash where that isn't known."""
+    seconds = read("times.json")["seconds"].get(stage) or (kept(stage) or {}).get("run", {}).get("seconds")
+    return f"{max(seconds / 60, 1):.0f}" if seconds else "–"
+
+
+def colab(notebook: Path) -> str:
+    """Where a notebook opens in Colab, at the address that pyproject.toml states."""
     place = paths.repository().removeprefix("https://github.com/")
-    target = f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{notebook.name}"
-    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({target})"
+    return f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{notebook.name}"
 
 
 def write() -> None:
-    """Put the reference's numbers into README.md, between `<!-- name -->` and `<!-- /name -->`."""
-    text = README.read_text(encoding="utf-8")
-    for name in TEMPLATE.blocks:
-        place, made = rf"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)", block(name).replace("\\", r"\\")
-        text, count = re.subn(place, rf"\g<1>{made}\n\g<2>", text)
-        if not count:
-            raise ValueError(f"README.md has no place '<!-- {name} -->' … '<!-- /{name} -->' for the numbers.")
-    rendering.write(README, text)
+    """Put the reference's numbers into the READMEs, between `<!-- name -->` and `<!-- /name -->`."""
+    missing = {*TEMPLATE.blocks}
+    for path in READMES:
+        text = path.read_text(encoding="utf-8")
+        for name in TEMPLATE.blocks:
+            place, made = rf"(?s)(<!-- {name} -->\n).*?(<!-- /{name} -->)", block(name).replace("\\", r"\\")
+            text, count = re.subn(place, rf"\g<1>{made}\n\g<2>", text)
+            missing -= {name} if count else set()
+        rendering.write(path, text)
+    if missing:
+        raise ValueError(f"No README has a place '<!-- name -->' … '<!-- /name -->' for {', '.join(sorted(missing))}.")
 
 
 def address() -> None:
