@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import Bbox
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
@@ -238,34 +237,12 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
         place, colour = (point["x"], point["y"]), colours[point["group"]]
         look = {"markersize": 9, "markeredgewidth": 2, "markerfacecolor": "none" if point["hollow"] else colour}
         axes.plot(*place, markers[point["shape"]], color=colour, zorder=3, **look)
-    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items() if len(colours) > 1]
-    looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items() if len(markers) > 1]
-    if looks:
-        figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center")
-    axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.15, xscale="log" if log else "linear")
+        axes.annotate(point["name"], place, xytext=(8, 4), textcoords="offset points", fontsize=9.5)
+    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
+    looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items()]
+    figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")
     decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
     axes.xaxis.set(major_formatter=NUMBER, **decades)
     axes.grid()
-    _name_points(axes, points)
     return figure
-
-
-def _name_points(axes, points: list) -> None:
-    """Write each point's name beside it, at the first of some places where it covers no other name and no point."""
-    axes.figure.draw_without_rendering()  # settles where the points lie
-    dots = [axes.transData.transform((point["x"], point["y"])) for point in points]
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in dots]
-    places = [
-        (9, 0, "left"),
-        (-9, 0, "right"),
-        *((x, y, "center") for y in (14, -14, 28, -28, 42, -42) for x in (0, 40)),
-    ]
-    for point in points:
-        for x, y, side in places:
-            look = {"xytext": (x, y), "textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9.5}
-            text = axes.annotate(point["name"], (point["x"], point["y"]), **look)
-            if not (box := text.get_window_extent()).count_overlaps(taken):
-                break
-            if (x, y, side) != places[-1]:
-                text.remove()
-        taken.append(box)
