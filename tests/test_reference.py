@@ -1,10 +1,13 @@
 """The kept reference: what a run replaces, and what it leaves as it was."""
 
+import hashlib
 import json
 import re
 import shutil
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from fer_helpers import augment, models, paths, plots, results, settings
 from fer_helpers import metrics as scoring
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import synthetic
+from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import leaderboard, readme, reference
 
 SMALL = Path("03_baseline_cnn/small_cnn/small_cnn.safetensors")
@@ -168,6 +172,47 @@ def test_the_lines_for_other_code_bases_apply_the_list(tmp_path, monkeypatch, ca
     Image.fromarray(255 - people.images.numpy()[0]).save(tmp_path / "fer2013" / removed.name.iloc[0])
     with pytest.raises(AssertionError, match="isn't the image that was meant"):
         exec(snippet, {})
+
+
+def snippet_with(word):
+    text = (paths.REFERENCE / "02_cleaning" / "README.md").read_text(encoding="utf-8")
+    return next(each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if word in each)
+
+
+def test_the_lines_for_datasets_users_leave_the_same_number_of_each_picture(tmp_path, monkeypatch):
+    people = synthetic.draw(100)
+    manifest = manifests.build(people)[0]
+    paths.write_csv(tmp_path / "removed.csv", manifest.loc[~manifest.keep, ["name", "reason", "twin", "sha256"]])
+    train = np.flatnonzero(people.split == "train")[::-1]  # in another order than the list's
+
+    class Split(list):
+        features = {"label": SimpleNamespace(names=list(EMOTIONS))}
+
+        def select(self, numbers):
+            return [self[number] for number in numbers]
+
+    rows = [{"image": Image.fromarray(people.images[k].numpy()), "label": int(people.labels[k])} for k in train]
+    loaded = SimpleNamespace(load_dataset=lambda kind, data_dir, split: Split(rows))
+    monkeypatch.setitem(sys.modules, "datasets", loaded)
+    monkeypatch.chdir(tmp_path)
+    exec(snippet_with("load_dataset"), made := {})
+    kept = manifest[manifest.keep & (manifest.split == "train")]
+    digests = [hashlib.sha256(row["image"].tobytes()).hexdigest() for row in made["training"]]
+    labels = [EMOTIONS[row["label"]] for row in made["training"]]
+    assert sorted(zip(digests, labels, strict=True)) == sorted(zip(kept.sha256, kept.label, strict=True))
+    assert len(kept) < len(train)
+
+
+def test_the_lines_for_a_csv_take_the_manifest_that_was_made_for_it(tmp_path, monkeypatch):
+    people = synthetic.draw(100)
+    people = replace(people, names=np.array([f"row_{number:05d}" for number in range(len(people))]))
+    manifest = manifests.build(people)[0]
+    paths.write_csv(tmp_path / "outputs" / "02_cleaning" / "manifest.csv", manifest.sample(frac=1, random_state=0))
+    usage = [{"train": "Training", "val": "PublicTest", "test": "PrivateTest"}[part] for part in people.split]
+    paths.write_csv(tmp_path / "fer2013.csv", pd.DataFrame({"emotion": 0, " Usage": usage}))
+    monkeypatch.chdir(tmp_path)
+    exec(snippet_with("fer2013.csv"), made := {})
+    assert {*made["training"].index} == {*manifest.name[manifest.keep & (manifest.split == "train")]}
 
 
 def test_a_training_can_be_repeated_from_what_was_stored():
