@@ -186,13 +186,12 @@ def test_the_lines_for_datasets_users_leave_the_same_number_of_each_picture(tmp_
     train = np.flatnonzero(people.split == "train")[::-1]  # in another order than the list's
 
     class Split(list):
-        features = {"label": SimpleNamespace(names=list(EMOTIONS))}
-
         def select(self, numbers):
             return [self[number] for number in numbers]
 
     rows = [{"image": Image.fromarray(people.images[k].numpy()), "label": int(people.labels[k])} for k in train]
-    loaded = SimpleNamespace(load_dataset=lambda kind, data_dir, split: Split(rows))
+    (faces := Split(rows)).features = {"label": SimpleNamespace(names=list(EMOTIONS))}
+    loaded = SimpleNamespace(load_dataset=lambda kind, data_dir, split: faces)
     monkeypatch.setitem(sys.modules, "datasets", loaded)
     monkeypatch.chdir(tmp_path)
     exec(snippet_with("load_dataset"), made := {})
