@@ -62,7 +62,7 @@ def framing(cases: list, *, bare: float):
     left = np.zeros(len(cases))
     for name, (wide, colour) in parts.items():
         drawn = axes.barh(named, wide, left=left, color=colour, label=name)
-        axes.bar_label(drawn, [f"{value:.0f}" * (value >= 2) for value in wide], label_type="center")
+        axes.bar_label(drawn, [f"{value:.0f}" if value >= 2 else "" for value in wide], label_type="center")
         left += wide
     axes.axvline(100 * bare, color="0.2", linestyle=":", label="right on the bare faces")
     axes.set(xlabel="of 100 pasted faces", xlim=(0, 100), ylim=(len(cases) - 0.5, -0.5))
