@@ -66,7 +66,7 @@ def framing(cases: list, *, bare: float):
         left += wide
     axes.axvline(100 * bare, color="0.2", linestyle=":", label="right on the bare faces")
     axes.set(xlabel="of 100 pasted faces", xlim=(0, 100), ylim=(len(cases) - 0.5, -0.5))
-    figure.legend(loc="outside upper right", ncols=4)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.15, 1), ncols=4)
     return figure
 
 
