@@ -23,7 +23,8 @@ KEPT = frozenset(
     loss_curve.png accuracy_curve.png confusion_matrix.png confusion_matrix_train.png comparison.png
     memorising.png price.png screening.png class_weights.png members.png record.png
     grids.png boxes.png class_average.png regions.png deletion.png faithful.png sanity.png seeds.png
-    leaderboard.png pairs.png published.png cost.png reliability.png coverage.png framing.png peers.png synthetic_faces.png
+    leaderboard.png pairs.png published.png cost.png reliability.png coverage.png framing.png
+    peers.png synthetic_faces.png
     """.split()  # noqa: SIM905, a line a notebook can be read
 )
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
