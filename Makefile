@@ -1,5 +1,5 @@
 # Thin on purpose: everything happens in `python -m fer_helpers.run <command> [NAME=value ...]`: Windows needs no make.
-# `make help` lists the commands and the variables: DATA LABELS BUDGET SEED OUT PARAMS DEVICE START VERBOSE CLUSTER MODEL FORMAT INT8 VIDEO ANNOTATED A B TORCH_INDEX.
+# `make help` lists the commands and the variables: DATA LABELS EMOTIONS BUDGET SEED OUT PARAMS DEVICE START VERBOSE CLUSTER MODEL FORMAT INT8 VIDEO ANNOTATED A B TORCH_INDEX.
 # PYTHON=python3.12 chooses the Python that builds .venv.
 PYTHON ?= python3
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from fer_helpers import identity
+from fer_helpers.emotions import EMOTIONS, FEWER, ONLY
 
-EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 SPLITS = ("train", "val", "test")
 SPLIT_TITLES = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
 SIDE = 48
@@ -20,7 +20,7 @@ SIDE = 48
 class Faces:
     """A set of grey 48×48 faces.
 
-    images: (N, 48, 48) uint8, 0 black to 255 white. labels: (N,) int64, index into EMOTIONS.
+    images: (N, 48, 48) uint8, 0 black to 255 white. labels: (N,) int64, index into EMOTIONS (SEVEN while read).
     split: (N,) str, train, val or test. names: (N,) str, the path inside the data or row_00017.
     source: where they come from: `name`, `kind` (fer2013, folder or synthetic), `why`, `key`, `problems`, …
     soft_labels: (N, 7) float, shares of the emotions that something else than the label says of each face; or None.
@@ -56,9 +56,9 @@ class Faces:
         cat = {name: (torch.cat if torch.is_tensor(pair[0]) else np.concatenate)(pair) for name, pair in pairs.items()}
         return replace(self, **cat)
 
-    def counts(self) -> np.ndarray:
-        """(7,) faces per emotion, order of EMOTIONS."""
-        return np.bincount(self.labels.cpu().numpy(), minlength=len(EMOTIONS))
+    def counts(self, emotions: tuple = EMOTIONS) -> np.ndarray:
+        """(7,) faces per emotion, order of EMOTIONS, or of what the labels are indices into."""
+        return np.bincount(self.labels.cpu().numpy(), minlength=len(emotions))
 
     @property
     def is_synthetic(self) -> bool:
@@ -81,11 +81,13 @@ class Faces:
             name: self.source.get(name) for name in ("title", "kind", "key", "pixels", "official_split", "cleaned")
         }
         counts = {split: int((self.split == split).sum()) for split in SPLITS}
-        return {"source": self.source.get("name", ""), "demonstration": self.is_synthetic, **known, "counts": counts}
+        fewer = {"emotions": FEWER} if FEWER else {}
+        known |= {"demonstration": self.is_synthetic, "counts": counts}
+        return {"source": self.source.get("name", ""), **known, **fewer}
 
     def caption(self, what: str = "") -> str:
         """One line under a figure: the data set, what of it, the number of faces."""
-        title = "DEMONSTRATION on synthetic faces" if self.is_synthetic else self.source.get("title", "FER-2013")
+        title = f"DEMONSTRATION on synthetic faces{ONLY}" if self.is_synthetic else self.source.get("title", "FER-2013")
         return " · ".join(filter(None, [title, what, f"{len(self):,} faces"]))
 
 

@@ -122,7 +122,7 @@ def most_confused(matrix: np.ndarray, most: int = 3) -> list:
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(share, 0)
     best = np.argsort(share, axis=None)[::-1][:most]
-    return [(EMOTIONS[i // 7], EMOTIONS[i % 7], float(share.flat[i])) for i in best]
+    return [(EMOTIONS[i // len(share)], EMOTIONS[i % len(share)], float(share.flat[i])) for i in best]
 
 
 def _log_loss(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fer_helpers import paths
+from fer_helpers.emotions import SEVEN
 from fer_helpers.faces import EMOTIONS, Preprocess
 
 ARCHITECTURES = {  # where each lies; looked up when it is built, since the core imports no wing
@@ -132,9 +133,10 @@ def load(path: str | Path) -> nn.Module:
     The file's card is kept as `model.card`. Raises FileNotFoundError or ValueError with a sentence.
     """
     card = read_card(path)
-    if list(card["emotions"] or []) != list(EMOTIONS):
-        names = f"{card['emotions']}, this workbook {list(EMOTIONS)}"
-        raise ValueError(f"{path} names its outputs {names}: train it again.")
+    if (names := [*(card["emotions"] or [])]) != [*EMOTIONS]:
+        own = [each for each in SEVEN if each in names] == names and len(names) > 1  # fewer, or all of them, on purpose
+        remedy = f'use it with EMOTIONS="{" ".join(names)}" (in Python FER_EMOTIONS), or ' * own
+        raise ValueError(f"{path} names its outputs {names}, here they are {[*EMOTIONS]}: {remedy}train it again.")
     try:
         model = build(card["architecture"], **card["arguments"])
         steps = {key: tuple(value) if isinstance(value, list) else value for key, value in card["input"].items()}

@@ -14,14 +14,17 @@ from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 
+from fer_helpers import emotions
+
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT / "outputs" / "reference"
+REFERENCE = ROOT / "outputs" / "reference" / (f"on_{emotions.FOLDER}" if emotions.FEWER else "")  # none of fewer
 MAIN_ROW = ("01", "02", "03", "04", "05", "09", "10")  # the other notebooks are studies: many trainings each
 RECEIPT = "receipt.json"  # beside a finished notebook's results: what they were made from
 CHECKPOINTS = "checkpoints"  # folder of a stage's unfinished and finished trainings, which outlive its results
 ASIDE = ".previous"  # below the results: where those of a stage wait until its new run has succeeded
 MOSAIC = "FER_MOSAIC"  # of the environment, set: figures show single faces as mosaics, for the kept copies
 EDITABLE = ("manifest.csv",)  # results that may be edited by hand: what reads them runs again, what wrote them doesn't
+MARK = ".emotions"  # below the results: of which emotions they are, where not of all seven
 DRIVE = Path("/content/drive")  # where Colab shows a user's Google Drive
 
 FULL = "the disk is full; make room and run again, what was finished is kept"
@@ -41,8 +44,24 @@ def stage(name: str, out_root: str | Path = "outputs") -> Path:
     if folder.is_relative_to(DRIVE) and "google.colab" in sys.modules and not DRIVE.is_mount():
         importlib.import_module("google.colab.drive").mount(str(DRIVE))  # before the folder: it must find nothing there
     with writing(folder):
+        claim(ROOT / out_root)
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def claim(out_root: Path) -> None:
+    """Make a folder the place for results of EMOTIONS; ValueError where it holds those of more or fewer."""
+    mark, mine = out_root / MARK, " ".join(emotions.FEWER)
+    held = mark.read_text(encoding="utf-8") if mark.exists() else ""
+    if held == mine:
+        return
+    if any(out_root.glob("[0-9][0-9]_*")):
+        raise ValueError(
+            f"{out_root} holds results of {held or 'all seven emotions'}, and now it is about {mine or 'all of them'}: "
+            f'give another folder, like out_root="outputs/on_{emotions.FOLDER or "all"}" (OUT= of a command).'
+        )
+    out_root.mkdir(parents=True, exist_ok=True)
+    mark.write_text(mine, encoding="utf-8")
 
 
 def checkpoints(stage_name: str, out_root: str | Path = "outputs") -> Path:

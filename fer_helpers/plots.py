@@ -76,7 +76,7 @@ def _counted(figure, axes, series: dict):
 
 
 @styled
-def grid(images, *, titles=None, edges=None, columns: int = 7, heats=None, shareable: bool = False):
+def grid(images, *, titles=None, edges=None, columns: int = len(EMOTIONS), heats=None, shareable: bool = False):
     """Pictures in rows. images: (N, H, W), or None for a free place. titles: (N,) str. edges: (N,) colour or None.
 
     Grey levels of whole numbers are shown on the scale from 0 to 255, others on each picture's own.

@@ -1,6 +1,7 @@
 """One picture, one answer; several, as many."""
 
 import os
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from fer_helpers import images, models, paths
+from fer_helpers.emotions import FEWER, FOLDER
 from fer_helpers.faces import EMOTIONS
 
 # Weights in outputs/reference/ that users get before they trained any; the first that is there is the default
@@ -28,9 +30,17 @@ class Prediction(NamedTuple):
     probabilities: dict
 
 
-def given_away() -> Path:
-    """The model file in outputs/reference/ that users get by default; its model card lies beside it."""
-    return next(path for name in GIVEN_AWAY if (path := paths.REFERENCE / name).exists())
+def given_away(out_root: str | Path = "outputs") -> Path:
+    """The model file in outputs/reference/ that users get by default; its model card lies beside it.
+
+    They know all seven emotions; of fewer it is the user's own in out_root, or FileNotFoundError.
+    """
+    own = (paths.ROOT / out_root, paths.ROOT / "outputs" / f"on_{FOLDER}")
+    for root, name in product(own if FEWER else [paths.REFERENCE], GIVEN_AWAY):
+        if (root / name).exists():
+            return root / name
+    train = f'train one, make 03 EMOTIONS="{" ".join(EMOTIONS)}", or name its file'
+    raise FileNotFoundError(f"No model in {own[0]} knows {', '.join(EMOTIONS)} alone: {train}.")
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from torch import nn
 from fer_helpers import devices, models, paths, training
 from fer_helpers import metrics as scoring
 from fer_helpers.augment import Augment
+from fer_helpers.emotions import ONLY
 from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 from fer_helpers.settings import TrainConfig
 
@@ -164,4 +165,8 @@ def train_config(config: dict) -> TrainConfig:
 
 def caption(data: dict) -> str:
     """The data set of a metrics file, for figures that are drawn from files alone."""
-    return "DEMONSTRATION on synthetic faces" if data["kind"] == "synthetic" else data.get("title") or data["source"]
+    return (
+        f"DEMONSTRATION on synthetic faces{ONLY}"
+        if data["kind"] == "synthetic"
+        else data.get("title") or data["source"]
+    )

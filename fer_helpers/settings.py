@@ -55,7 +55,8 @@ class TrainConfig:
     logit_adjustment: times log share of the emotion, added to the logits in the loss alone (Menon et al., 2021).
     mixup: each face is blended with another, by a share from Beta(mixup, mixup) (Zhang et al., 2018); 0 blends none.
     mixup_until: share of the epochs after which faces are blended no more.
-    distillation: share of the target that Faces.soft_labels make up; the label has the rest (Hinton et al., 2015).
+    distillation: share of the target that Faces.soft_labels make up; the label has the rest (Hinton et al., 2015). At 0
+    soft labels that came with the data, like FER+'s votes, are the whole target.
     ema_decay: what of an exponential moving average of the weights stays at each step (0.998: about the last 500
     steps); the average is scored and kept. 0 takes the weights themselves.
     patience: epochs without a better val accuracy after which training stops; 0 never stops early.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer_helpers import checkpoints, devices, identity, models, paths, settings
+from fer_helpers.emotions import FEWER
 from fer_helpers.faces import Faces, shuffled
 from fer_helpers.settings import TrainConfig
 
@@ -49,8 +50,8 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
     for more epochs where its schedule allows that: see open_ended.
     """
     refuse_test(train, val)
-    if (cfg.distillation > 0) != (train.soft_labels is not None):
-        raise ValueError(f"distillation is {cfg.distillation}: it needs faces with soft labels, and only they need it.")
+    if cfg.distillation and train.soft_labels is None:
+        raise ValueError(f"distillation is {cfg.distillation}: it needs faces with soft labels.")
     device = train.images.device
     devices.keep_memory()
     model.to(device, memory_format=torch.channels_last)
@@ -116,7 +117,8 @@ def batch_of(model, train: Faces, part: torch.Tensor, cfg: TrainConfig, draws: t
     if cfg.augment is not None:
         faces = cfg.augment(faces, draws, labels)
     if train.soft_labels is not None:
-        targets = cfg.distillation * train.soft_labels[part] + (1 - cfg.distillation) * settings.one_hot(labels)
+        share = cfg.distillation or 1.0  # without a teacher they are the data's own labels: FER+'s votes
+        targets = share * train.soft_labels[part] + (1 - share) * settings.one_hot(labels)
     if epoch < cfg.mixup_until * cfg.epochs:
         faces, targets = settings.apply_mixup(faces, targets, cfg.mixup)
     if epoch < cfg.progressive_resizing * cfg.epochs:
@@ -128,6 +130,7 @@ def batch_of(model, train: Faces, part: torch.Tensor, cfg: TrainConfig, draws: t
 def identity_of(network: dict, train: Faces, cfg: TrainConfig) -> str:
     """Key of a training that starts from nothing: engine, network (architecture and arguments), settings and faces."""
     config = changed(replace(cfg, precision="auto"))
+    network = network | ({"outputs": FEWER} if FEWER else {})
     return identity.digest_settings({"engine": ENGINE, "network": network, "config": config, "faces": train.key()})
 
 

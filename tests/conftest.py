@@ -2,6 +2,7 @@
 
 import os
 
+os.environ.pop("FER_EMOTIONS", None)  # of the shell
 os.environ["OMP_NUM_THREADS"] = "1"  # of this process and of the kernels and workers that tests start
 
 import shutil

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_helpers import paths
+from fer_helpers import models, paths, results
+from fer_helpers.publishing import folders
 from tests import commands, pages
 
 pytestmark = pytest.mark.chain
@@ -111,6 +112,22 @@ def test_each_model_is_evaluated_once_and_the_most_doubtful_labels_are_listed(ro
     assert list(pd.read_csv(out / "test_evaluations.csv").model) == ["baseline", "small_cnn", "resnet18_scratch_48"]
     doubts = pd.read_csv(out / "09_results" / "label_doubts.csv")
     assert len(doubts) == 100 and doubts.probability.is_monotonic_increasing and set(doubts.split) <= {"val", "test"}
+
+
+def test_fewer_emotions_have_a_network_and_results_of_their_own(tmp_path, capsys):
+    three = ["happy", "neutral", "sad"]
+    output = commands.succeeds("03", *commands.SMOKE, f"OUT={tmp_path}", "EMOTIONS=happy sad neutral")
+    assert output.startswith("emotions: happy, neutral, sad alone\ndata: synthetic faces")
+    file = tmp_path / "03_baseline_cnn" / "small_cnn" / "small_cnn.safetensors"
+    metrics, card = paths.read_json(file.with_name("metrics.json")), models.read_card(file)
+    assert [*metrics["test"]["per_class"]] == metrics["data"]["emotions"] == card["emotions"] == three
+    assert metrics["test_7178"] is None and metrics["data"]["source"] == "synthetic faces, only happy, neutral, sad"
+    assert results.read_predictions(file.with_name("predictions.npz"))["probs"].shape[1] == 3
+    assert "DEMONSTRATION on synthetic faces, only happy" in (tmp_path / "index.html").read_text()
+    seven = folders.choose(tmp_path, metrics["data"] | {"emotions": []}, "smoke")
+    assert seven != tmp_path and "keeps what it holds" in capsys.readouterr().out
+    with pytest.raises(ValueError, match='use it with EMOTIONS="happy neutral sad"'):
+        models.load(file)
 
 
 def test_a_second_run_does_nothing(row, capsys):

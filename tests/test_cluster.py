@@ -111,7 +111,7 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
     assert not list((out / STAGE / "checkpoints").glob("*.pt"))
 
 
-def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, tmp_path):
+def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, tmp_path, monkeypatch):
     address, _ = scheduler
     code = "import tempfile, time; tempfile.mkdtemp('', '{}_', {!r}); time.sleep({})"
     calls = {
@@ -126,6 +126,9 @@ def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, 
     worker(dask, address)
     assert list(made) == [("long", 0)]
     assert [len(list(tmp_path.glob(f"{name}_*"))) for name in calls] == [1, 2]
+    monkeypatch.setattr("fer_helpers.emotions.FEWER", ("happy", "sad"))  # which workers are told
+    asked = clusters.results(address, os.getenv, {"its": ("FER_EMOTIONS",)}, log=lambda line: None)
+    assert list(asked) == [("its", "happy sad")]
 
 
 def test_a_call_that_kills_every_worker_is_given_up(dask, scheduler):

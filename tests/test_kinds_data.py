@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_helpers import emotions, faces
 from fer_helpers.data import finding, layouts, sources, vocabulary
 from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.workbook import cli
+from fer_helpers.workbook import cli, commands
 from tests.test_sources import encoded, folder_of, load, problem, tree, workbook, zip_of  # noqa: F401, the fixture
 
 NOUNS = ["Anger", "Disgusted", "FEARFUL", "Happiness", "neutrality", "Sadness", "suprise"]
@@ -75,6 +76,8 @@ KINDS = {  # what people have: (name -> bytes, counts of an emotion in train, va
         "validation split became",
     ),
     "no splits": (CLASSES, None, "No splits were there: "),
+    "train alone": (called(EMOTIONS, {"train": "x" * 12}), None, "No splits were there: "),
+    "a folder beside the splits": (called(EMOTIONS) | {"extra/a.png": b"x"}, None, "not read (1): extra."),
     "deep": ({f"a/b/c/d/e/{name}": data for name, data in called(EMOTIONS).items()}, None, "of 42 training faces"),
 }
 TABLES = {
@@ -271,6 +274,114 @@ def test_other_labels_have_results_of_their_own():
     assert cli.out_of(options).name == "on_ferplus" and cli.out_of({}).name == "outputs"
     with pytest.raises(UserError, match="doesn't take LABELS"):
         cli.parse(["reference", "LABELS=ferplus"])
+
+
+def test_votes_are_soft_labels_of_the_same_faces(tmp_path, monkeypatch):
+    (tmp_path / "fer2013.csv").write_bytes(TABLE)
+    ferplus(tmp_path / "fer2013new.csv", lambda row: [VOTED[row % 7], "NF"] if row == 0 else [VOTED[row % 7]])
+    by_most, by_votes = (load(f"{tmp_path / 'fer2013.csv'} labels={name}")[0] for name in ("ferplus", "ferplus_votes"))
+    assert by_votes.names.tolist() == by_most.names.tolist() and (by_votes.labels == by_most.labels).all()
+    assert by_votes.names[0] == "row_00001" and EMOTIONS[by_votes.labels[0]] == "happy"
+    shares = np.full(7, 1 / 11) + np.eye(7)[3] * 4 / 11  # five votes of eleven; unknown, contempt, no face don't count
+    assert np.allclose(by_votes.soft_labels[0], shares) and by_most.soft_labels is None
+    assert (by_votes.soft_labels.argmax(1) == by_votes.labels).all()
+    keys = {people.source[name] for people in (by_most, by_votes) for name in ("key", "pixels")}
+    assert len(keys) == 4 and by_votes.card()["source"] == "fer2013.csv with FER+ votes"
+    only(monkeypatch, "happy", "neutral", "sad")
+    fewer, _ = load(f"{tmp_path / 'fer2013.csv'} labels=ferplus_votes")
+    assert np.allclose(fewer.soft_labels[0], [5 / 7, 1 / 7, 1 / 7]) and fewer.labels[0] == 0
+
+
+# Fewer emotions on purpose
+
+
+def only(monkeypatch, *names):
+    """As if this Python had begun with these emotions."""
+    suffix = f", only {', '.join(names)}"
+    for room, what in ((sources, "EMOTIONS FEWER ONLY"), (vocabulary, "EMOTIONS"), (faces, "FEWER ONLY")):
+        for name in what.split():
+            monkeypatch.setattr(room, name, suffix if name == "ONLY" else names)
+
+
+THREE = ("happy", "neutral", "sad")
+FEWER = {  # what is there: name -> bytes, and what is told
+    "all seven": (called(EMOTIONS), "8 other faces are left out (angry 8, disgust 8, fear 8, surprise 8)."),
+    "other words": (called(NOUNS), "32 other faces are left out"),
+    "no splits": (CLASSES, "48 other faces are left out"),
+    "these alone, and one that nobody knows": (
+        {n: data for n, data in called(EMOTIONS).items() if n.split("/")[1] in THREE} | {"train/bored/a.png": b"x"},
+        "train/bored",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FEWER)
+def test_fewer_emotions_are_read_alone_and_the_others_are_counted(tmp_path, monkeypatch, kind):
+    files, told = FEWER[kind]
+    place = folder_of(files, tmp_path / "mine")
+    if "alone" in kind:
+        with pytest.raises(ValueError, match="has nothing for angry"):
+            load(place)
+    else:
+        seven, _ = load(place)
+    only(monkeypatch, *THREE)
+    people, _ = load(place)
+    assert told in " ".join(people.source["problems"]) and {*people.labels.tolist()} == {0, 1, 2}
+    word = dict(zip(NOUNS, EMOTIONS, strict=True))
+    for name, label in zip(people.names, people.labels.tolist(), strict=True):
+        assert THREE[label] in (name.split("/")[-2], word.get(name.split("/")[-2]))
+    assert people.source["counts"]["train"] == [people.source["counts"]["train"][0]] * 3
+    card = people.card()
+    assert card["title"] == card["source"] == "mine, only happy, neutral, sad" and card["emotions"] == THREE
+    assert not card["official_split"] and card["kind"] == "folder" and "mine, only happy" in people.caption()
+    if "alone" not in kind:
+        kept = {name: split for name, split in zip(seven.names, seven.split, strict=True) if name in people.names}
+        assert kept == dict(zip(people.names, people.split, strict=True)), "the splits are those of all seven"
+        assert seven.source["key"] != people.source["key"] and "emotions" not in seven.card()
+
+
+def test_synthetic_faces_of_fewer_emotions_know_what_was_planted_among_them(monkeypatch):
+    only(monkeypatch, "fear", "sad")
+    people, _ = load("synthetic", budget="smoke")
+    assert people.is_synthetic and {name.split("/")[1] for name in people.names} == {"fear", "sad"}
+    assert {each["name"] for each in people.source["planted"]} < {*people.names}
+    assert people.caption().startswith("DEMONSTRATION on synthetic faces, only fear, sad · ")
+
+
+def test_an_emotion_that_is_asked_for_and_not_there_is_named(tmp_path, monkeypatch):
+    place = folder_of({n: data for n, data in called(EMOTIONS).items() if "train/sad" not in n}, tmp_path / "mine")
+    only(monkeypatch, *THREE)
+    with pytest.raises(ValueError, match="has no training face of sad"):
+        load(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", emotions.SEVEN),
+        ("sad,happy neutral", THREE),
+        ("Fear FEAR anger", "anger isn't one of angry, .* Did you mean angry"),
+        ("happy happy", "only happy is named"),
+        (" ".join(emotions.SEVEN), emotions.SEVEN),
+    ],
+)
+def test_emotions_are_asked_for_by_name(text, names):
+    if isinstance(names, tuple):
+        assert emotions.chosen(text) == names
+    else:
+        with pytest.raises(ValueError, match=names):
+            emotions.chosen(text)
+
+
+def test_every_command_of_results_knows_emotions_and_others_leave_the_shells_alone(monkeypatch, capsys):
+    monkeypatch.setenv("FER_EMOTIONS", "sad happy")
+    commands.settle_emotions("run-all", {})
+    assert os.environ["FER_EMOTIONS"] == "sad happy"
+    commands.settle_emotions("reference", {})
+    assert "FER_EMOTIONS" not in os.environ
+    _, options = cli.parse(["run-all", "EMOTIONS=happy sad", "LABELS=ferplus_votes"])
+    monkeypatch.setattr(emotions, "FOLDER", "happy_sad")
+    assert cli.out_of(options).name == "on_ferplus_votes_happy_sad" and cli.out_of({"OUT": "a"}).name == "a"
 
 
 # At random: faces or one sentence, whatever it is. FUZZ=100000 for a long run by hand

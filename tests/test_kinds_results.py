@@ -13,7 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from fer_helpers import paths, settings
+from fer_helpers import emotions, paths, predict, settings
 from fer_helpers.data import cache, sources, synthetic
 from fer_helpers.errors import UserError
 from fer_helpers.publishing import folders, reference
@@ -24,6 +24,7 @@ CSV = FER | {"key": "k2", "source": "fer2013.csv"}  # the same faces under other
 MINE = {"key": "k3", "pixels": "p3", "demonstration": False, "source": "my faces"}
 DRAWN = {"key": "k4", "pixels": "p4", "demonstration": True, "source": "synthetic faces"}
 FEWER = DRAWN | {"key": "k5", "pixels": "p5"}  # the smaller synthetic set
+OF_TWO = {"emotions": ["happy", "sad"]}
 
 
 def leave(out_root, data, budget, stage="03_baseline_cnn"):
@@ -46,6 +47,9 @@ PLACES = [  # what lies there, what is asked for, and where that goes
     ((DRAWN, "full"), FER, "smoke", HERE),
     ((DRAWN, "quick"), FEWER, "smoke", "on_synthetic_smoke"),
     ((FEWER, "smoke"), DRAWN, "quick", HERE),
+    ((DRAWN, "smoke"), FEWER | OF_TWO, "full", "on_synthetic_full"),  # of fewer emotions, and the other way round
+    ((FEWER | OF_TWO, "smoke"), FER, "full", "on_fer2013_zip_full"),
+    ((FEWER | OF_TWO, "smoke"), DRAWN | OF_TWO, "quick", HERE),
 ]
 
 
@@ -55,6 +59,26 @@ def test_a_run_never_replaces_what_is_greater(there, data, budget, goes, tmp_pat
         leave(tmp_path, *there)
     assert folders.choose(tmp_path, data, budget) == tmp_path / goes
     assert ("keeps what it holds" in capsys.readouterr().out) == bool(goes)
+
+
+def test_results_of_fewer_emotions_never_lie_beside_those_of_seven(tmp_path, monkeypatch):
+    paths.stage("03_baseline_cnn", tmp_path / "seven")
+    paths.stage("03_baseline_cnn", tmp_path / "seven")
+    monkeypatch.setattr(emotions, "FEWER", ("happy", "sad"))
+    with pytest.raises(ValueError, match="holds results of all seven emotions, and now it is about happy sad"):
+        paths.stage("04_transfer_learning", tmp_path / "seven")
+    assert not (tmp_path / "seven" / "04_transfer_learning").exists()
+    for name in ("03_baseline_cnn", "04_transfer_learning"):
+        paths.stage(name, tmp_path / "two")
+    with pytest.raises(FileNotFoundError, match=r"knows angry, .* alone: train one"):
+        monkeypatch.setattr(predict, "FEWER", ("happy", "sad"))
+        predict.given_away(tmp_path / "two")
+    (file := tmp_path / "two" / predict.GIVEN_AWAY[1]).parent.mkdir(parents=True)
+    file.touch()
+    assert predict.given_away(tmp_path / "two") == file
+    monkeypatch.setattr(emotions, "FEWER", ())
+    with pytest.raises(ValueError, match="holds results of happy sad"):
+        paths.stage("03_baseline_cnn", tmp_path / "two")
 
 
 def test_a_folder_of_its_own_is_never_shared_either(tmp_path):

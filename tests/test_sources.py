@@ -321,7 +321,7 @@ FATAL = {
     "empty folder": (lambda at: at.mkdir(), "is empty. Expected is a folder or zip"),
     "other files": (lambda at: folder_of({"holiday/a.jpg": b"x"}, at), "nothing that looks like the data"),
     "no train": (lambda at: folder_of(tree(without="train/"), at), "has no usable training faces"),
-    "no test": (lambda at: folder_of(tree(without="test/"), at), "has no usable test faces"),
+    "no test": (lambda at: folder_of(tree(without="test/") | {"test/sad/a.jpg": b"x"}, at), "has no usable test faces"),
     "one emotion": (lambda at: folder_of({n: d for n, d in tree().items() if "sad" in n}, at), "one emotion only"),
     "nothing decodes": (lambda at: folder_of(dict.fromkeys(tree(), b"x"), at), "What was noticed: Files that can't be"),
     "few faces": (lambda at: folder_of(tree({"train": "x", "test": "x"}), at), "too few different training faces"),

@@ -35,9 +35,11 @@ def fingerprint(path: Path, layout: str) -> str:
 
 
 def with_keys(people: Faces) -> Faces:
-    """The faces with `key` and `pixels` in their source, see keys.of."""
-    digests = pixel_sha256(people.images.numpy())
-    both = keys.of(digests, people.labels.tolist(), people.split.tolist(), people.names.tolist())
+    """The faces with `key` and `pixels` in their source, see keys.of; soft labels count as labels do."""
+    digests, labels = pixel_sha256(people.images.numpy()), people.labels.tolist()
+    if people.soft_labels is not None:
+        labels = [f"{label} {shares}" for label, shares in zip(labels, people.soft_labels.half().tolist(), strict=True)]
+    both = keys.of(digests, labels, people.split.tolist(), people.names.tolist())
     return replace(people, source={**people.source, **both})
 
 

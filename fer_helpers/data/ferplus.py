@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fer_helpers.data import cache, vocabulary
+from fer_helpers.data import vocabulary
+from fer_helpers.emotions import SEVEN
 from fer_helpers.faces import Faces
 
 FILE = "fer2013new.csv"
 ADDRESS = "https://github.com/microsoft/FERPlus"
 OTHERS = ("contempt", "unknown", "nf")  # columns beside the seven emotions
+KINDS = {"ferplus": "labels", "ferplus_votes": "votes"}  # what LABELS may be, and what is taken
 
 
 def beside(path: Path | None) -> Path | None:
@@ -22,10 +24,11 @@ def beside(path: Path | None) -> Path | None:
     return file if file and file.is_file() else None
 
 
-def relabel(people: Faces, file: Path) -> tuple[Faces, str]:
+def relabel(people: Faces, file: Path, soft: bool = False) -> tuple[Faces, str]:
     """The faces that most votes give one of the seven emotions, with that label; and a sentence about all others.
 
-    people: from a CSV, whose rows FER+ follows. Raises ValueError where the votes aren't those of these rows.
+    people: from a CSV, whose rows FER+ follows. soft: with each emotion's share of the votes for the seven as soft
+    labels, which a training takes for its targets. Raises ValueError where the votes aren't those of these rows.
     """
     votes = pd.read_csv(file).rename(columns=lambda title: title.strip().lower())
     titles = [title for title in votes if title in vocabulary.EMOTION_WORDS or title in OTHERS]
@@ -43,4 +46,8 @@ def relabel(people: Faces, file: Path) -> tuple[Faces, str]:
         f"published ones, and {left.total():,} faces are left out ("
         + ", ".join(f"{of} {n:,}" for of, n in left.items())
     )
-    return cache.with_keys(replace(kept, labels=torch.from_numpy(labels[labels >= 0]))), f"{summary})."
+    summary += ")." + " A training face's target is its share of the votes for each of the seven." * soft
+    column = {vocabulary.EMOTION_WORDS.get(title): k for k, title in enumerate(titles)}
+    votes_for = counts[labels >= 0][:, [column[k] for k in range(len(SEVEN))]].astype(np.float32)  # (M, 7)
+    shares = torch.from_numpy(votes_for / votes_for.sum(axis=1, keepdims=True)) if soft else None
+    return replace(kept, labels=torch.from_numpy(labels[labels >= 0]), soft_labels=shares), summary

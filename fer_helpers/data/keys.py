@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fer_helpers import identity
 
 
-def of(pixels: Iterable[str], labels: Iterable[int], splits: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+def of(pixels: Iterable[str], labels: Iterable, splits: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     """`key`, of everything in this order, and `pixels`, of pixels and labels in any order, from text alone.
 
     pixels: (N,) SHA-256 of each face, see faces.pixel_sha256. labels, splits, names: (N,), as Faces has them.

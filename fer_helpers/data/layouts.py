@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from fer_helpers.data import csv_files, decoding, finding, splits, vocabulary
-from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.emotions import SEVEN
+from fer_helpers.faces import Faces
 
 EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>/, or fer2013.csv"
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
@@ -70,7 +71,7 @@ def read(path: Path, layout: str) -> Faces:
             noticed = " ".join(["", "What was noticed:", *noticed]) if noticed else ""
             raise ValueError(f"{path.name} has {lacking}. {EXPECTED}; what was read is {path}.{noticed}")
         people = step(people, path.name, problems)
-    if absent := [(EMOTIONS[label], "") for label in np.flatnonzero(people.part("train").counts() == 0)]:
+    if absent := [(SEVEN[label], "") for label in np.flatnonzero(people.part("train").counts(SEVEN) == 0)]:
         problems["Emotions without a training face, which no network can learn"] = absent
     return replace(people, source={**people.source, "problems": _sentences(problems)})
 
@@ -93,9 +94,9 @@ def folder_entries(path: str | Path) -> Iterator[Entry]:
     """The split folders at `path`, or without them the emotion folders, and what lies in them; of others the name."""
     tops = sorted(item for item in Path(path).iterdir() if not finding.ignored(item.name) and item.is_dir())
     of_splits = [item for item in tops if item.name.lower() in vocabulary.SPLIT_WORDS]
-    known = vocabulary.meanings({item.name for item in tops}, EMOTIONS, {}) if not of_splits else ()
-    for item in of_splits or tops:
-        yield from _below(item, f"{item.name}/", 2 if of_splits else int(item.name in known))
+    known = vocabulary.meanings({item.name for item in tops}, SEVEN, {}) if not of_splits else ()
+    for item in tops:
+        yield from _below(item, f"{item.name}/", 2 if item in of_splits else int(item.name in known))
 
 
 def _below(folder, above, levels):
@@ -156,11 +157,13 @@ def _read_zip(path, problems, wrap):
 
 
 def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
-    chosen, labels, depth = _choose([*entries], problems)
+    chosen, labels, depth = _choose(entries := [*entries], problems)
     images, good = decoding.decode(chosen, fetch, problems)
     names = np.array([entry.name for entry in chosen], dtype=str)[good]
     tops = [name.split("/")[0].lower() if depth else "" for name in names]
     split, official = splits.official(names, tops, problems)
+    if {vocabulary.SPLIT_WORDS.get(entry.name.partition("/")[0].lower()) for entry in entries} - {None} == {"train"}:
+        split, official = np.full_like(split, ""), False  # all are drawn
     given = "train/val/test" if "val" in map(vocabulary.SPLIT_WORDS.get, tops) else "train/test" if depth else "emotion"
     labels = torch.tensor(labels, dtype=torch.int64)[torch.from_numpy(good)]
     source = {"layout": f"{wrap}{given} folders", "official_split": official}
@@ -174,7 +177,10 @@ def _choose(entries, problems):
     in_folders = [entry for entry in entries if "/" in entry.name]
     of_splits = [entry for entry in in_folders if entry.name.partition("/")[0].lower() in vocabulary.SPLIT_WORDS]
     depth, seen = int(bool(of_splits)), [(entry, entry.name.split("/")) for entry in of_splits or entries]
-    known = vocabulary.meanings({parts[depth] for _, parts in seen if len(parts) > depth + 1}, EMOTIONS, problems)
+    tops, of = ({each.name.split("/")[0] for each in some} for some in (in_folders, of_splits))
+    if of and tops - of:
+        problems["Folders beside those of the splits, not read"] = [(name, "") for name in sorted(tops - of)]
+    known = vocabulary.meanings({parts[depth] for _, parts in seen if len(parts) > depth + 1}, SEVEN, problems)
     chosen, labels, files_in = [], [], defaultdict(Counter)
     for entry, parts in seen:
         above, word, file = parts[0] if depth else "", parts[depth], parts[-1]
@@ -203,7 +209,7 @@ def _tell_folders(files_in, known, problems):
         strange = [(above + word, "") for word in words if word not in known]
         if strange:
             problems["Folders that aren't one of the seven emotions, not read"] += strange
-        for label, emotion in enumerate(EMOTIONS):
+        for label, emotion in enumerate(SEVEN):
             counts = [count for word, count in words.items() if known.get(word) == label]
             if not any(counts):
                 problems[f"Emotion folders that are {'empty' if counts else 'missing'}"].append((above + emotion, ""))

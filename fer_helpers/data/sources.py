@@ -8,14 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fer_helpers import paths
 from fer_helpers.data import cache, ferplus, finding, kaggle, layouts, synthetic, vocabulary
-from fer_helpers.faces import EMOTIONS, SPLITS, Faces
+from fer_helpers.emotions import EMOTIONS, FEWER, ONLY, SEVEN
+from fer_helpers.faces import SPLITS, Faces
 
 LABELS = " labels="  # after a path: whose labels are taken
 SHOWN_LINES, SHOWN_CHARACTERS = 10, 240  # of problems, on the screen; source["problems"] has more
-FER2013 = {  # published counts, order of EMOTIONS
+FER2013 = {  # published counts, order of SEVEN
     "train": synthetic.TRAINING,
     "val": (467, 56, 496, 895, 607, 653, 415),
     "test": (491, 55, 528, 879, 626, 594, 416),
@@ -26,7 +28,7 @@ FER2013 = {  # published counts, order of EMOTIONS
 class Location:
     """Where the data lies. path: None for synthetic faces. layout: folder, zip, tar, csv, synthetic.
 
-    chosen: how it came. labels: ferplus for FER+'s, "" for the data's own.
+    chosen: how it came. labels: one of ferplus.KINDS, "" for the data's own.
     """
 
     path: Path | None
@@ -41,7 +43,7 @@ class Location:
             return "synthetic faces"
         path = self.path.resolve()
         name = path.parents[1].name if path.parent.name == "versions" else path.name
-        return f"{name} with FER+ labels" if self.labels else name
+        return f"{name} with FER+ {ferplus.KINDS[self.labels]}" if self.labels else name
 
     @property
     def why(self) -> str:
@@ -63,10 +65,10 @@ def find(data: str | Path = "auto") -> Location:
     asked, _, labels = str(data).strip().partition(LABELS)
     if labels:
         location = find(asked)
-        if labels != "ferplus" or not ferplus.beside(location.path):
+        if labels not in ferplus.KINDS or not ferplus.beside(location.path):
             raise ValueError(
-                f"labels={labels}: only ferplus is known, and it needs {ferplus.FILE} (from {ferplus.ADDRESS}) in the "
-                f"folder of fer2013.csv; the data is {location.why}."
+                f"labels={labels}: known are {' and '.join(ferplus.KINDS)}, which need {ferplus.FILE} (from "
+                f"{ferplus.ADDRESS}) in the folder of fer2013.csv; the data is {location.why}."
             )
         return replace(location, labels=labels)
     asked, name = asked or "auto", "data"
@@ -132,14 +134,20 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
         people, notes = cache.read(location.path, location.layout)
         known = _compared(people)
         if (votes := ferplus.beside(location.path)) and location.labels:
-            people, summary = ferplus.relabel(people, votes)
+            people, summary = ferplus.relabel(people, votes, location.labels == "ferplus_votes")
             problems = [summary, *people.source["problems"]]
             known = {"kind": "folder", "labels": location.labels, "official_split": False, "problems": problems}
         elif votes:
             notes.append(f"{votes.name} (FER+) lies beside it: LABELS=ferplus takes its labels instead.")
     title = "FER-2013" if known.get("kind") == "fer2013" else location.name
-    counts = {split: people.part(split).counts().tolist() for split in SPLITS}
-    known |= {"name": location.name, "title": title, "why": location.why, "counts": counts}
+    if FEWER:
+        people, summary = _of_fewer(people, location.why)
+        kind = {"kind": "folder"} if not people.is_synthetic else {}  # published numbers are of all seven
+        known |= kind | {"official_split": False, "problems": [summary, *known["problems"]]}
+    if FEWER or location.labels:
+        people = cache.with_keys(people)
+    counts = {split: people.part(split).counts(EMOTIONS).tolist() for split in SPLITS}
+    known |= {"name": location.name + ONLY, "title": title + ONLY, "why": location.why, "counts": counts}
     log(f"{location.why}: " + ", ".join(f"{sum(counts[split]):,} {split}" for split in SPLITS) + " faces")
     if people.is_synthetic:
         log("  These faces are synthetic: every result from here on is a DEMONSTRATION.")
@@ -151,13 +159,33 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
     return replace(people, source={**people.source, **known})
 
 
+def _of_fewer(people: Faces, why: str) -> tuple[Faces, str]:
+    """The faces of EMOTIONS, their labels indices into these; and a sentence about all others."""
+    number = np.array([EMOTIONS.index(name) if name in EMOTIONS else -1 for name in SEVEN])[people.labels.numpy()]
+    kept, others = people.select(number >= 0), people.select(number < 0).counts(SEVEN)
+    kept = replace(kept, labels=torch.from_numpy(number[number >= 0]))
+    if kept.soft_labels is not None:
+        shares = kept.soft_labels[:, [SEVEN.index(name) for name in EMOTIONS]]
+        kept = replace(kept, soft_labels=shares / shares.sum(dim=1, keepdim=True))
+    absent = [name for name, count in zip(EMOTIONS, kept.part("train").counts(EMOTIONS), strict=True) if not count]
+    if absent or len({*kept.split}) < len(SPLITS):
+        none = f"training face of {' and none of '.join(absent)}" if absent else "face to validate or to test with"
+        raise ValueError(f"EMOTIONS names {', '.join(EMOTIONS)}, and {why} has no {none}: name other emotions or data.")
+    names = {*kept.names.tolist(), ""}
+    if planted := kept.source.get("planted"):
+        planted = [each for each in planted if {each["name"], each["twin"]} <= names]
+        kept = replace(kept, source=kept.source | {"planted": planted})
+    each = ", ".join(f"{name} {count:,}" for name, count in zip(SEVEN, others, strict=True) if count)
+    return kept, f"Of {', '.join(EMOTIONS)} alone, as asked: {others.sum():,} other faces are left out ({each})."
+
+
 def _compared(people):
     """`kind` and `problems` after a comparison with FER-2013's published counts."""
     near, differences, problems = people.source["official_split"], [], list(people.source["problems"])
     for split, published in FER2013.items():
-        counts = people.part(split).counts()
+        counts = people.part(split).counts(SEVEN)
         near &= bool((np.abs(counts - published) <= 0.02 * np.array(published)).all())
-        if each := [f"{EMOTIONS[k]} {n:,} for {published[k]:,}" for k, n in enumerate(counts) if n != published[k]]:
+        if each := [f"{SEVEN[k]} {n:,} for {published[k]:,}" for k, n in enumerate(counts) if n != published[k]]:
             differences.append(f"{split} has {counts.sum():,} faces for {sum(published):,} ({', '.join(each)})")
     like_fer2013 = people.source["layout"].endswith(".csv") or any(map(vocabulary.split_in_name, people.names))
     if differences and like_fer2013:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from fer_helpers.cleaning import planted
-from fer_helpers.faces import EMOTIONS, SIDE, SPLITS, Faces
+from fer_helpers.emotions import SEVEN
+from fer_helpers.faces import SIDE, SPLITS, Faces
 
-TRAINING = (3995, 436, 4097, 7215, 4965, 4830, 3171)  # FER-2013's Training images, order of EMOTIONS
+TRAINING = (3995, 436, 4097, 7215, 4965, 4830, 3171)  # FER-2013's Training images, order of SEVEN
 CHUNK = 64  # faces made at once: their arrays stay in the processor's cache
 FAINTEST, CLARITY = 0.25, (1.6, 1.2)  # how clearly an emotion shows: least, and the beta distribution above it
 
@@ -43,7 +44,7 @@ class _Chunk:
     def __init__(self, rng, labels):
         self.rng, self.shape = rng, (len(labels), 1, 1)
         clarity = FAINTEST + rng.beta(*CLARITY, (len(labels), 1))
-        moved = np.array([MOVES[name] for name in EMOTIONS])[labels] * clarity
+        moved = np.array([MOVES[name] for name in SEVEN])[labels] * clarity
         moved += rng.normal(0, JITTER, moved.shape)
         for part, column in zip(PARTS, moved.astype(np.float32).T, strict=True):
             setattr(self, part, column[:, None, None])
@@ -188,9 +189,9 @@ def _deal(rng, count):
     each[np.argsort(each - share)[: count - each.sum()]] += 1  # the largest remainders
     tenths = (each + 5) // 10
     parts = np.stack([each - 2 * tenths, tenths, tenths], axis=1)  # (7, 3) faces of each emotion in each split
-    part = np.repeat(np.tile([0, 1, 2], len(EMOTIONS)), parts.ravel())
+    part = np.repeat(np.tile([0, 1, 2], len(SEVEN)), parts.ravel())
     order = np.lexsort((rng.random(count), part))
-    return np.repeat(np.arange(len(EMOTIONS)), each)[order], np.array(SPLITS)[part[order]]
+    return np.repeat(np.arange(len(SEVEN)), each)[order], np.array(SPLITS)[part[order]]
 
 
 def _duplicate(rng, image, kind):
@@ -215,7 +216,7 @@ def _plant(rng, images, labels, split, names):
     train, free, truth = split == "train", np.ones(len(labels), bool), []
     for kind, (share, splits) in PLANTS.items():
         for turn in range(max(2 if len(labels) >= 700 else 1, round(share * len(labels)))):
-            spare = np.bincount(labels[free & train], minlength=len(EMOTIONS)) > 1  # an original and its duplicate
+            spare = np.bincount(labels[free & train], minlength=len(SEVEN)) > 1  # an original and its duplicate
             original = rng.choice(np.flatnonzero(free & (split == splits[turn % len(splits)]) & spare[labels]))
             free[original] = kind == "blank"  # a blank has no original
             fits = (labels == labels[original]) != (kind == "conflict")
@@ -238,7 +239,7 @@ def draw(count: int = 4000, seed: int = 0) -> Faces:
     rng = np.random.default_rng(seed)
     labels, split = _deal(rng, count)
     images = np.concatenate([_faces(rng, labels[at : at + CHUNK]) for at in range(0, count, CHUNK)])
-    names = [f"{split[row]}/{EMOTIONS[labels[row]]}/synthetic_{row:05d}.png" for row in range(count)]
+    names = [f"{split[row]}/{SEVEN[labels[row]]}/synthetic_{row:05d}.png" for row in range(count)]
     source = {"name": "synthetic faces", "title": "synthetic faces", "kind": "synthetic", "count": count, "seed": seed}
     source["planted"] = _plant(rng, images, labels, split, names)
     return Faces(torch.from_numpy(images), torch.from_numpy(labels), split, np.array(names), source)

@@ -3,7 +3,8 @@
 import re
 from difflib import get_close_matches
 
-from fer_helpers.faces import EMOTIONS, SPLIT_TITLES
+from fer_helpers.emotions import EMOTIONS, SEVEN
+from fer_helpers.faces import SPLIT_TITLES
 
 WORDS = {
     "angry": "angry anger angered mad rage furious",
@@ -14,7 +15,7 @@ WORDS = {
     "sad": "sad sadness unhappy sorrow",
     "surprise": "surprise surprised astonished",
 }
-EMOTION_WORDS = {word: EMOTIONS.index(name) for name, words in WORDS.items() for word in words.split()}
+EMOTION_WORDS = {word: SEVEN.index(name) for name, words in WORDS.items() for word in words.split()}
 OTHERS = ("contempt", "contemptuous", "unknown", "other", "others", "none", "uncertain", "nf", "not-a-face", "no-face")
 CSV_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # of the numbers 0 to 6 in fer2013.csv
 RAF_ORDER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  # of the numbers 1 to 7 in RAF-DB
@@ -52,9 +53,9 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
     of = {word: EMOTION_WORDS.get(_word(word)) for word in words}
     numbers = {word: int(match[1]) for word in words if (match := re.fullmatch(r"0*(\d)(?:\.0*)?", word.strip()))}
     if 0 in (digits := {*numbers.values()}) and 7 not in digits:
-        of |= {word: EMOTIONS.index(CSV_ORDER[k]) for word, k in numbers.items() if k < 7}
+        of |= {word: SEVEN.index(CSV_ORDER[k]) for word, k in numbers.items() if k < 7}
     elif 7 in digits and 0 not in digits:
-        of |= {word: EMOTIONS.index(RAF_ORDER[k - 1]) for word, k in numbers.items() if k < 8}
+        of |= {word: SEVEN.index(RAF_ORDER[k - 1]) for word, k in numbers.items() if k < 8}
         usual = ()  # FER-2013's own numbers mean something else: all seven are told
     elif len(digits) > 1:
         raise ValueError(
@@ -68,7 +69,7 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
             of[word] = EMOTION_WORDS[close[0]]
     of = {word: label for word, label in of.items() if label is not None}
     if unusual := [
-        (f"{word} as {EMOTIONS[label]}", "") for word, label in sorted(of.items()) if word.lower() not in usual
+        (f"{word} as {SEVEN[label]}", "") for word, label in sorted(of.items()) if word.lower() not in usual
     ]:
         problems["Names of emotions read as what they mean"] = unusual
     return of
@@ -77,11 +78,12 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
 def check(words: set[str], known: dict[str, int], where: str) -> None:
     """Raise ValueError if an emotion has no word here while there is a word that nobody knows: it may be this one's."""
     strange = sorted(word for word in words if word not in known and _word(word) not in OTHERS)
-    lacking = [name for label, name in enumerate(EMOTIONS) if label not in {known.get(word) for word in words}]
+    there = {known.get(word) for word in words}
+    lacking = [name for name in EMOTIONS if SEVEN.index(name) not in there]
     if strange and lacking:
         more = f" and {len(strange) - 5:,} more" if len(strange) > 5 else ""
         raise ValueError(
             f"{where} has nothing for {', '.join(lacking)}, and these names aren't known: "
             f"{', '.join(word[:30] or 'empty' for word in strange[:5])}{more}. Rename what is one of the seven "
-            f"({', '.join(EMOTIONS)}), take away what is none."
+            f"({', '.join(SEVEN)}), take away what is none."
         )

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.plots import BLUE, COLOURS, ORANGE, styled
+from fer_helpers.plots import BLUE, COLOURS, MARKERS, ORANGE, styled
 
 MOST = 4  # faces of one picture that get bars and a map; the others have their square and their line in the CSV
 
@@ -74,7 +74,7 @@ def framing(cases: list, *, bare: float):
 def over_time(seconds, probabilities, *, name: str):
     """Probabilities of one face over a film. seconds: (T,). probabilities: (T, 7), order of EMOTIONS."""
     figure, axes = plt.subplots(figsize=(9, 4))
-    for emotion, values, marker in zip(EMOTIONS, np.asarray(probabilities).T, "osD^v<>", strict=True):
+    for emotion, values, marker in zip(EMOTIONS, np.asarray(probabilities).T, MARKERS, strict=False):
         axes.plot(seconds, 100 * values, color=COLOURS[emotion], marker=marker, markersize=3, label=emotion)
     axes.set(xlabel=f"seconds of {name}", ylabel="probability (%)", ylim=(0, 100))
     axes.grid()

@@ -152,15 +152,18 @@ def run(command: str, options: dict[str, str], out: Path) -> None:
     source = Path(options.get("MODEL") or predict.given_away())
     network, card = models.load(source), source.with_name("MODEL_CARD.md")
     text = card.read_text(encoding="utf-8") if card.exists() else ""
-    target = out / f"{source.stem}_web" / "model.onnx" if form == "web" else out / f"{source.stem}.onnx"
+    with tempfile.TemporaryDirectory() as folder:  # what lies there of another model of this name stays
+        views = browser.VIEWS if form == "web" else None
+        content = export(network, Path(folder, "m.onnx"), views=views, model_card=text).read_bytes()
+    target = out / f"{source.stem}.onnx"
     if form == "web":
-        path = export(network, target, views=browser.VIEWS, model_card=text)
-    else:
-        with tempfile.TemporaryDirectory() as folder:  # the file of another model of this name stays
-            path = paths.write_beside(target, export(network, Path(folder, "m.onnx"), model_card=text).read_bytes())
+        same = lambda page: not page.exists() or (page / "model.onnx").read_bytes() == content  # noqa: E731
+        target = paths.free(out / f"{source.stem}_web", same, "-") / "model.onnx"
+    path = paths.write_beside(target, content)
     if options.get("INT8") == "1":
         path = _int8(path, options.get("DATA", "auto"))
-    print(f"written to {path}: {path.stat().st_size / 1e6:.1f} MB, uint8 faces (N, 48, 48) to probabilities (N, 7)")
+    answers = f"probabilities (N, {len(EMOTIONS)})"
+    print(f"written to {path}: {path.stat().st_size / 1e6:.1f} MB, uint8 faces (N, 48, 48) to {answers}")
     if form == "web":
         folder = browser.make(path, source.stem)
         print(f"The page is in {folder}: any file server can show it, and nothing is computed there.")
@@ -175,7 +178,9 @@ def _int8(path: Path, data: str) -> Path:
     everyone = sources.load(data)
     train, val = (everyone.part(split).images.numpy() for split in ("train", "val"))
     chosen = np.random.default_rng(0).choice(len(train), min(CALIBRATION, len(train)), replace=False)
-    small = quantise(path, path.with_stem(f"{path.stem}_int8"), train[chosen])
+    with tempfile.TemporaryDirectory() as folder:
+        content = quantise(path, Path(folder, "m.onnx"), train[chosen]).read_bytes()
+    small = paths.write_beside(path.with_stem(f"{path.stem}_int8"), content)
     answers, labels = {}, everyone.part("val").labels.numpy()
     for name, file in (("float32", path), ("int8", small)):
         start = time.process_time()

@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from fer_helpers import paths
+from fer_helpers import emotions, paths
 
 BUDGETS = ("auto", "smoke", "quick", "full")  # the later the more; auto where a file doesn't say
 LAST_DATA = ".last_data"  # which data was named last for these results
@@ -35,6 +35,8 @@ def _content(path: Path) -> dict:
 def lesser(data: dict, budget: str, entry: dict) -> bool:
     """Would a run on this data, at this budget, replace what is there by less, or by results of other people's data?"""
     old = entry["data"]
+    if (old.get("emotions") or []) != [*data.get("emotions", ())]:
+        return True
     if bool(old.get("demonstration")) != data["demonstration"]:
         return data["demonstration"]
     other = old["key"] != data["key"] and (old.get("pixels") or "") != data["pixels"]
@@ -52,7 +54,8 @@ def choose(out_root: Path, data: dict, budget: str) -> Path:
 
     if harmless(out_root):
         return out_root
-    name = "synthetic" if data["demonstration"] else re.sub(r"\W+", "_", data["source"])
+    name = "synthetic" + emotions.ONLY if data["demonstration"] else data["source"]
+    name = re.sub(r"\W+", "_", name)
     own = paths.free(out_root / f"on_{name}_{budget}", harmless)
     there = ", ".join(contents(out_root))
     print(f"{out_root} keeps what it holds ({there}): this run goes into {own}")
@@ -63,7 +66,7 @@ def contents(out_root: Path) -> list[str]:
     """What the results are of, a line for each data set and budget."""
     lines = {}
     for each in held(out_root):
-        title = "synthetic faces" if each["data"].get("demonstration") else each["data"].get("source", "")
+        title = each["data"].get("source", "")
         budget = f", budget {each['budget']}" * (each["budget"] != "auto")
         lines.setdefault(title + budget, []).append(each["stage"])
     return [f"{title}: {' '.join(dict.fromkeys(stages))}" for title, stages in lines.items()]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fer_helpers import paths, results
+from fer_helpers.emotions import RAREST
 
 
 def all_metrics(out_root) -> tuple[list, list]:
@@ -97,7 +98,7 @@ def leaderboard_row(each: dict) -> dict:
     low, high = each["test"]["accuracy_ci95"]
     row |= {"test_low": low, "test_high": high}
     row |= {f"test_{score}": each["test"][score] for score in ("loss", "macro_f1", "balanced_accuracy", "ece")}
-    row["test_recall_disgust"] = each["test"]["per_class"]["disgust"]["recall"]
+    row[f"test_recall_{RAREST}"] = each["test"]["per_class"][RAREST]["recall"]
     return row | {"seconds": each["run"]["seconds"], "device": each["run"]["device"], "budget": each["run"]["budget"]}
 
 

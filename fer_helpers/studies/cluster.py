@@ -1,7 +1,10 @@
 """Calls that happen on the workers of a Dask cluster; nothing else in the workbook knows that there are clusters."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+
+from fer_helpers import emotions
 
 PATIENCE = 10  # seconds in which a scheduler must answer
 
@@ -24,6 +27,7 @@ def results(address: str, task: Callable, calls: dict[str, tuple], *, log: Calla
         raise ConnectionError(f"No Dask scheduler answers at {address} within {PATIENCE} seconds: {start}") from error
     with client:  # leaving it takes back what has not begun
         log(f"{len(client.scheduler_info(-1)['workers'])} workers at {address}; more may join at any time")
+        client.register_plugin(_same_emotions())
         names = {client.submit(task, *call, pure=False): name for name, call in calls.items()}
         for future in as_completed([*names], loop=client.loop):
             name = names.pop(future)
@@ -37,3 +41,21 @@ def results(address: str, task: Callable, calls: dict[str, tuple], *, log: Calla
                 raise ConnectionError(f"The Dask scheduler at {address} is gone. {again}") from error
             future.release()  # else the call is made once more when the worker that holds its result dies later
             yield name, result
+
+
+def _same_emotions():
+    """A plugin that tells every worker, also one that joins later, which emotions this study is about.
+
+    One that had run something on others keeps to those: it then refuses the study's runs, see runs.run.
+    """
+    from distributed import WorkerPlugin
+
+    asked = " ".join(emotions.FEWER)
+
+    class SameEmotions(WorkerPlugin):
+        name = emotions.VARIABLE
+
+        def setup(self, worker):
+            os.environ[self.name] = asked
+
+    return SameEmotions()

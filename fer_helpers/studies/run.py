@@ -16,7 +16,7 @@ import torch
 
 from fer_helpers import devices, identity, metrics, models, paths, results, training
 from fer_helpers.data import sources
-from fer_helpers.faces import Faces
+from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.settings import TrainConfig
 
 ARRAYS = ("probs", "answers")  # of a result; its weights are arrays too, all else is JSON
@@ -163,7 +163,7 @@ def run(spec: RunSpec, *, log: Callable = print) -> dict:
         once = np.flatnonzero(condition.train_counts)
         once = everyone.select(once[:: max(1, len(once) // ASKED)]).to(device)
         known = metrics.scores(training.predict_proba(model, once), once.labels.cpu().numpy())
-        judged, evaluation, answers = everyone.part(*spec.where.splits), None, np.zeros((0, 7))
+        judged, evaluation, answers = everyone.part(*spec.where.splits), None, np.zeros((0, len(EMOTIONS)))
         if "test" in judged.split:  # the log lies where the study was begun, maybe on another machine
             named = {"stage": spec.where.stage, "name": spec.name}
             probs, evaluation = training.evaluation(model, judged, **named, **views)
@@ -189,7 +189,8 @@ def _same_faces(spec: RunSpec) -> Faces:
         everyone = loaded("auto", spec.where.budget)
     if len(everyone) != len(spec.condition.train_counts) or key_of(spec, everyone) != spec.key:
         reason = (
-            f"its engine or its faces ({everyone.source.get('why')}) are others. Bring it to the same commit and data."
+            f"its engine, emotions or faces ({everyone.source.get('why')}) are others. "
+            "Bring it to the same commit and data, and start it anew."
         )
         raise ValueError(f"{platform.node()} would train something else than this study asks for: {reason}")
     return everyone

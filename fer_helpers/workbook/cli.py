@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_helpers.errors import UserError
-from fer_helpers.workbook import environment
+from fer_helpers.workbook import commands, environment
 from fer_helpers.workbook.commands import CHOICES, COMMANDS, NOTEBOOK, QUESTIONS, STUDY, VARIABLES, suggestion, words_of
 from fer_helpers.workbook.environment import ROOT
 
@@ -28,6 +28,7 @@ def main(words: list[str]) -> int:
     try:
         environment.check_python()
         command, options = parse(words)
+        commands.settle_emotions(command, options)
         if command not in ("help", "clean"):
             this, python = Path(sys.executable), environment.ensure(options.get("TORCH_INDEX", ""))
             served = command == "video" or (command == "demo" and "FORMAT" not in options)
@@ -51,9 +52,7 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
     command = command.zfill(2) if command.isdigit() else command
     if not re.fullmatch(r"\d\d", command) and command not in COMMANDS:
         raise UserError(f"There is no command {command}.{suggestion(command, COMMANDS)} All of them: make help")
-    listed = "06" if command in ("06", "07", "08") else "03" if command.isdigit() else command
-    takes = [*COMMANDS[listed][1].split(), "TORCH_INDEX"]
-    options = {}
+    takes, options = commands.takes(command), {}
     for word in rest:
         name, sign, value = word.partition("=")
         if not sign:
@@ -88,7 +87,7 @@ def notebook_parameters(options: dict[str, str]) -> dict[str, str]:
 
 def do(command: str, options: dict[str, str]) -> int | None:
     """One command, in an interpreter that has what it needs; returns its exit status, None for 0."""
-    out, data, words = ROOT / options.get("OUT", "outputs"), data_of(options), words_of(options)
+    out, data, words = out_of(options), data_of(options), words_of(options)
     if command in ("setup", "help"):
         return show_help() if command == "help" else print(f"The environment is ready: {sys.executable}")
     if command == "clean":
@@ -120,7 +119,8 @@ def do(command: str, options: dict[str, str]) -> int | None:
         names = {"bench-accuracy": ("accuracy", "with_duplicates")}.get(command, ())
         return module("tests.benchmarks", sources.find(data).given, str(out), *names, *words)
     if command == "evaluate":
-        return kept.evaluate(options["MODEL"], data, str(out), budget_of(options), folders.last_data(out))
+        data, own = commands.labelled(data, options), folders.last_data(out)
+        return kept.evaluate(options["MODEL"], data, str(out), budget_of(options), own)
     if command == "compare":
         return compare.folders(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
     if command in ("report", "address"):
@@ -170,7 +170,7 @@ def with_data(row, options: dict[str, str]):
     from fer_helpers.publishing import folders
 
     budget, wish = budget_of(options), data_of(options)
-    source = sources.find(wish + (sources.LABELS + options["LABELS"] if "LABELS" in options else ""))
+    source = sources.find(commands.labelled(wish, options))
     print(f"data: {source.why}{', as last time' * (wish != options.get('DATA', 'auto'))}\nbudget: {budget}")
     people = sources.load(source.given, budget=budget, log=lambda line: None)
     out_root = folders.choose(row.out_root, people.card(), budget)
@@ -187,12 +187,16 @@ def data_of(options: dict[str, str]) -> str:
 
     if "DATA" in options or os.environ.get("FER_DATA"):
         return options.get("DATA", "auto")
-    return folders.last_data(out_of(options)) or "auto"
+    places = [out_of(options), *([] if "OUT" in options else [ROOT / "outputs"])]
+    return next(filter(None, map(folders.last_data, places)), "auto")
 
 
 def out_of(options: dict[str, str]) -> Path:
-    """The folder of the results; of other labels than the data's own a folder apart."""
-    return ROOT / options.get("OUT", "outputs" + (f"/on_{options['LABELS']}" if "LABELS" in options else ""))
+    """The folder of the results; of other labels than the data's own, or of fewer emotions, a folder apart."""
+    from fer_helpers import emotions
+
+    apart = "_".join(filter(None, (options.get("LABELS"), emotions.FOLDER)))
+    return ROOT / options.get("OUT", f"outputs/on_{apart}" if apart else "outputs")
 
 
 def reference(command: str, options: dict[str, str]) -> None:

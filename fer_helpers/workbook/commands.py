@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from difflib import get_close_matches
 
@@ -9,7 +10,7 @@ from fer_helpers.errors import UserError
 from fer_helpers.workbook.environment import CPU_WHEELS, PYPI
 
 NOTEBOOK = "DATA BUDGET SEED OUT PARAMS DEVICE VERBOSE"
-ROW = f"{NOTEBOOK} LABELS"
+ROW = f"{NOTEBOOK} LABELS EMOTIONS"
 STUDY = f"{ROW} CLUSTER"
 COMMANDS = {  # what it does, and which variables it takes
     "run-all": ("run the main row of notebooks; those that are up to date are not run", f"{ROW} START"),
@@ -21,20 +22,26 @@ COMMANDS = {  # what it does, and which variables it takes
         "PARAMS",
     ),
     "test": ("style, import contracts and all tests, in about eleven minutes; PARAMS goes to pytest", "PARAMS"),
-    "lab": ("open JupyterLab; PARAMS goes to it", "PARAMS"),
+    "lab": ("open JupyterLab; PARAMS goes to it", "EMOTIONS PARAMS"),
     "setup": ("build the environment, no more", ""),
     "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
-    "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA BUDGET OUT"),
-    "report": ("make the page of results anew: OUT/index.html, as every run of notebooks does at its end", "OUT"),
+    "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA LABELS EMOTIONS BUDGET OUT"),
+    "report": (
+        "make the page of results anew: OUT/index.html, as every run of notebooks does at its end",
+        "OUT EMOTIONS",
+    ),
     "compare": ("what differs between two folders of results, and their scores: B=other, A if not outputs", "A B OUT"),
     "demo": (
         "a page with your webcam and an upload box, on this computer alone; PARAMS=accuracy=0.9",
-        "MODEL PARAMS FORMAT",
+        "MODEL EMOTIONS PARAMS FORMAT",
     ),
-    "export": ("a model as an ONNX file, which runs without torch, into OUT/exports/", "MODEL FORMAT INT8 DATA OUT"),
+    "export": (
+        "a model as an ONNX file, which runs without torch, into OUT/exports/",
+        "MODEL EMOTIONS FORMAT INT8 DATA OUT",
+    ),
     "video": (
         "emotions over time of a film, into OUT/videos/, or the table that OUT names; PARAMS=fps=5",
-        "VIDEO MODEL OUT PARAMS FORMAT ANNOTATED",
+        "VIDEO MODEL EMOTIONS OUT PARAMS FORMAT ANNOTATED",
     ),
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
@@ -45,7 +52,9 @@ COMMANDS = {  # what it does, and which variables it takes
 }
 VARIABLES = {
     "DATA": "a folder, zip, tar.gz or CSV with FER-2013 or other faces; or kaggle, synthetic, auto",
-    "LABELS": "ferplus: labels of fer2013new.csv (FER+), beside fer2013.csv; results in outputs/on_ferplus",
+    "LABELS": "ferplus: by most votes of fer2013new.csv (FER+), beside fer2013.csv; results in outputs/on_ferplus. "
+    "ferplus_votes: training faces by all votes, as soft labels; in outputs/on_ferplus_votes",
+    "EMOTIONS": 'fewer than seven, like EMOTIONS="happy sad neutral"; results in outputs/on_happy_neutral_sad',
     "BUDGET": "smoke (tests), quick (CPU), full (CUDA) or auto",
     "SEED": "a whole number: first weights, batches and augmentation follow from it",
     "OUT": "folder of the results, outputs/ if not given",
@@ -64,7 +73,7 @@ VARIABLES = {
     "TORCH_INDEX": f"where torch is installed from: {CPU_WHEELS} without an NVIDIA GPU, else {PYPI}",
 }
 CHOICES = {
-    "LABELS": ("ferplus",),
+    "LABELS": ("ferplus", "ferplus_votes"),
     "BUDGET": ("auto", "smoke", "quick", "full"),
     "DEVICE": ("auto", "cpu", "cuda"),
     "INT8": ("0", "1"),
@@ -94,3 +103,26 @@ def words_of(options: dict[str, str], named: bool = False) -> list[str]:
     if wrong := next((word for word in words if named and "=" not in word), ""):
         raise UserError(f"{wrong} in PARAMS isn't name=value. {QUOTING}")
     return words
+
+
+def takes(command: str) -> list[str]:
+    """The variables of a command."""
+    listed = "06" if command in ("06", "07", "08") else "03" if command.isdigit() else command
+    return [*COMMANDS[listed][1].split(), "TORCH_INDEX"]
+
+
+def settle_emotions(command: str, options: dict[str, str]) -> None:
+    """Which emotions this process and those that it starts are about; ValueError for names of none."""
+    if "EMOTIONS" in options:
+        os.environ["FER_EMOTIONS"] = options["EMOTIONS"]
+    elif "EMOTIONS" not in takes(command):
+        os.environ.pop("FER_EMOTIONS", None)  # of the shell
+    from fer_helpers import emotions  # which reads it, once
+
+    if emotions.FEWER:
+        print(f"emotions: {', '.join(emotions.FEWER)} alone")
+
+
+def labelled(data: str, options: dict[str, str]) -> str:
+    """The data as `sources.find` takes it, with whose labels are asked for."""
+    return f"{data} labels={options['LABELS']}" if "LABELS" in options else data

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from fer_helpers import identity, paths, settings
+from fer_helpers import emotions, identity, paths, settings
 from fer_helpers.errors import UserError
 from fer_helpers.workbook import execution, receipts
 from fer_helpers.workbook.commands import suggestion
@@ -136,7 +136,11 @@ def facts(stage: Stage, row: Row) -> dict:
                 now[f"input {name}={value}"] = receipts.digest(named)
     if "data" in used:
         now["the data"] = row.data_key  # not its path: a data set that was moved is the same
+    if emotions.FEWER:
+        now["the emotions"] = " ".join(emotions.FEWER)
     for pattern in (read.removeprefix("?") for read in stage.reads):
+        if emotions.FEWER:  # of which there is no reference: a model of one's own takes its place
+            pattern = pattern.removeprefix("reference/")
         root = paths.REFERENCE.parent if pattern.startswith("reference/") else row.out_root
         for path in filter(Path.is_file, sorted(root.glob(pattern))):
             now[f"input {path.relative_to(root).as_posix()}"] = receipts.digest(path)
@@ -158,6 +162,7 @@ def walk(row: Row, goal: str = "") -> None:
     chosen = stages(row, goal)
     check_parameters(chosen, row)
     with execution.alone(row.out_root):
+        paths.claim(row.out_root)
         for stage in chosen:
             take_back(stage, row)
         started, pending = time.monotonic(), [stage for stage in chosen if why(stage, row)]
@@ -233,7 +238,7 @@ def keep_old(stage: Stage, row: Row, old: dict, now: dict) -> None:
     left = receipts.written(aside)
     for name in paths.EDITABLE:
         if name in old["written"] and name in left and left[name] != old["written"][name]:
-            kept = row.out_root / "edited_by_hand" / stage.name / name
+            kept = paths.free(row.out_root / "edited_by_hand" / stage.name / name)
             kept.parent.mkdir(parents=True, exist_ok=True)
             (aside / name).replace(kept)
             print(f"      careful: {name} was edited by hand and is made anew now; the edited one is {kept}")
