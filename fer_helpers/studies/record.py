@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from fer_helpers import models, paths, results
 from fer_helpers.data import ferplus
+from fer_helpers.emotions import SEVEN
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
 from fer_helpers.studies import run as runs
@@ -105,7 +106,7 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
     if file is None or rows.empty:
         return ""
     votes = pd.read_csv(file)[FERPLUS].iloc[rows].to_numpy()
-    table = doubts.loc[rows.index].assign(majority=np.array(EMOTIONS)[votes.argmax(axis=1)])
+    table = doubts.loc[rows.index].assign(majority=np.array(SEVEN)[votes.argmax(axis=1)])
     differ = table[table.label != table.likeliest]
     agrees, kept = ((differ[name] == differ.majority).mean() for name in ("likeliest", "label"))
     where = f"where the audit contradicts the label ({len(differ):,} of {len(rows):,} faces)"
