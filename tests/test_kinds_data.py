@@ -259,7 +259,7 @@ def test_ferplus_gives_other_labels_to_the_same_rows(tmp_path):
 def test_votes_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "fer2013.csv").write_bytes(TABLE)
     for data, said in (
-        ("synthetic", "needs fer2013new.csv"),
+        ("synthetic", "need fer2013new.csv"),
         (tmp_path / "fer2013.csv", "in the folder of"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -305,7 +305,7 @@ def only(monkeypatch, *names):
 
 THREE = ("happy", "neutral", "sad")
 FEWER = {  # what is there: name -> bytes, and what is told
-    "all seven": (called(EMOTIONS), "8 other faces are left out (angry 8, disgust 8, fear 8, surprise 8)."),
+    "all seven": (called(EMOTIONS), "32 other faces are left out (angry 8, disgust 8, fear 8, surprise 8)."),
     "other words": (called(NOUNS), "32 other faces are left out"),
     "no splits": (CLASSES, "48 other faces are left out"),
     "these alone, and one that nobody knows": (
@@ -330,7 +330,7 @@ def test_fewer_emotions_are_read_alone_and_the_others_are_counted(tmp_path, monk
     word = dict(zip(NOUNS, EMOTIONS, strict=True))
     for name, label in zip(people.names, people.labels.tolist(), strict=True):
         assert THREE[label] in (name.split("/")[-2], word.get(name.split("/")[-2]))
-    assert people.source["counts"]["train"] == [people.source["counts"]["train"][0]] * 3
+    assert people.source["counts"]["test"] == [(people.part("test").labels == k).sum() for k in range(3)]
     card = people.card()
     assert card["title"] == card["source"] == "mine, only happy, neutral, sad" and card["emotions"] == THREE
     assert not card["official_split"] and card["kind"] == "folder" and "mine, only happy" in people.caption()
