@@ -25,7 +25,8 @@ def all_metrics(out_root) -> tuple[list, list]:
             each, folder = paths.read_json(path), path.parent
             if "val" not in each or "test" not in each or each["stage"] in trained_here:
                 continue  # a study's summary is no model
-            reason = _other(each["data"], cleaning["data"])
+            present = cleaning or (fitting or [each])[0]  # of fewer emotions there may be no 02 yet, and no reference
+            reason = _other(each["data"], present["data"])
             if not reason and not results.seen_enough(each):
                 reason = "trained on fewer than three passes over the faces"
             if not reason:
