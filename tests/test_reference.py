@@ -293,3 +293,17 @@ def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(k
     assert table == results.confidence_table(root / "out" / SMALL)
     assert [each["accuracy"] for each in table][:2] == [0.5, 0.51] and table[0]["coverage"] == 1.0
     assert table[-1]["threshold"] > table[0]["threshold"] and table[-1]["right"] >= 0.99
+
+
+def code_cells(path: Path) -> list[str]:
+    """The code of a notebook, cell by cell; without what papermill put in, and the cell with the repository's address."""
+    cells = [cell for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
+    own = [cell for cell in cells if "injected-parameters" not in cell["metadata"].get("tags", [])]
+    return [text for cell in own if "google.colab" not in (text := "".join(cell["source"]))]
+
+
+@pytest.mark.parametrize("source", sorted((paths.ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_kept_copies_were_executed_from_the_notebooks_as_they_are(source):
+    copy = paths.REFERENCE / "notebooks" / source.name
+    assert code_cells(copy) == code_cells(source), "make reference executes it anew"
+    assert sum(path.stat().st_size for path in copy.parent.iterdir()) < 6_000_000
