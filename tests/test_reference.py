@@ -296,7 +296,7 @@ def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(k
 
 
 def code_cells(path: Path) -> list[str]:
-    """The code of a notebook, cell by cell; without what papermill put in, and the cell with the repository's address."""
+    """The code of a notebook, without what papermill put in and the cell with the repository's address."""
     cells = [cell for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
     own = [cell for cell in cells if "injected-parameters" not in cell["metadata"].get("tags", [])]
     return [text for cell in own if "google.colab" not in (text := "".join(cell["source"]))]
