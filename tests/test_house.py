@@ -18,7 +18,6 @@ from fer_helpers.workbook import pipeline
 PACKAGE = {path.relative_to(paths.ROOT): path.read_text() for path in sorted(paths.ROOT.glob("fer_helpers/**/*.py"))}
 TREES = {path.as_posix(): ast.parse(text) for path, text in PACKAGE.items()}
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
-COURSE = [path.stem for path in NOTEBOOKS if "<details>" in path.read_text()]  # who folds answers has the rhythm, too
 HIDDEN = {"cellView": "form", "collapsed": True, "jupyter": {"source_hidden": True}}  # in Colab, nbconvert, JupyterLab
 IMPORTED_AS = {  # where a distribution's name differs from its module's, or it brings a module along
     **{
@@ -137,8 +136,7 @@ def test_parameters_are_typed_literals_and_at_most_six_of_them_in_sight(path, co
         assert re.fullmatch(r"[a-z_]+: (str|int|float|bool) = [^=]+  # [^=]+", line), line
     known = pipeline.look_into(path, paths.ROOT / "fer_helpers").defaults
     assert len(known) == len(lines), "the command line must know every parameter"
-    if path.stem in COURSE:
-        assert len(cells[seen].source.splitlines()) <= 6
+    assert len(cells[seen].source.splitlines()) <= 6
 
 
 def test_the_finder_is_the_same_everywhere_and_follows_the_parameters(content):
@@ -150,10 +148,10 @@ def test_the_finder_is_the_same_everywhere_and_follows_the_parameters(content):
     assert f'url = "{paths.repository()}"' in cells[finder].source
 
 
-@pytest.mark.parametrize("stem", COURSE)
-def test_a_notebook_has_the_rhythm_of_a_course(stem):
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_the_rhythm_of_a_course(path):
     """STYLE.md, section 4: short cells, as much prose, one idea a cell. The finder and the parameters don't count."""
-    cells = nbformat.read(paths.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
+    cells = nbformat.read(path, as_version=4).cells
     counted = [
         cell for cell in code(cells) if not is_finder(cell) and not any("parameters" in tag for tag in tags(cell))
     ]
@@ -161,7 +159,7 @@ def test_a_notebook_has_the_rhythm_of_a_course(stem):
     prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
     assert statistics.median(lines) <= 6 and lines[int(0.9 * len(lines))] <= 12 and lines[-1] <= 20, lines
     assert len(prose) >= len(counted)
-    assert sum(len(text.split()) for text in prose) >= (1000 if stem[:2] in ("01", "09", "10") else 1500)
+    assert sum(len(text.split()) for text in prose) >= (1000 if path.stem[:2] in ("01", "09", "10") else 1500)
     assert "<details>" in cells[-1].source, "the exercises' answers are hidden under a fold"
 
 

@@ -20,7 +20,7 @@ KEPT = frozenset(
     metrics.json history.csv predictions.npz runs.csv leaderboard.csv label_doubts.csv
     train_distribution.png test_distribution.png brightness_contrast.png mean_faces.png
     similarity.png conflicts.png leakage.png leakage_by_emotion.png recall.png recall_by_emotion.png
-    loss_curve.png accuracy_curve.png confusion_matrix.png confusion_matrix_train.png comparison.png
+    learning_rate.png loss_curve.png accuracy_curve.png confusion_matrix.png confusion_matrix_train.png comparison.png
     memorising.png price.png screening.png class_weights.png members.png record.png
     grids.png boxes.png class_average.png regions.png deletion.png faithful.png sanity.png seeds.png
     leaderboard.png pairs.png published.png cost.png reliability.png coverage.png framing.png

@@ -163,7 +163,7 @@ def run(notebook: Path, folder: Path, parameters: dict, aside: Path, progress: P
         "iopub_timeout": 120,  # seconds until a cell's last output arrives; 4 are too few on a busy machine
         "extra_arguments": ["--IPKernelApp.log_level=CRITICAL"],  # its warnings are about its own connection
     }
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it knows nothing of parameters in the second cell
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it knows nothing of the second cell of parameters
     try:
         done = papermill.execute_notebook(plain(notebook), plain(running), parameters, **settings)
         if done.metadata.papermill.get("exception"):  # sys.exit() in a cell, which papermill lets pass
