@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
+from fer_helpers.statistics import LOWER_IS_BETTER
 
 PALETTE = sns.color_palette("colorblind")
 COLOURS = dict(zip(EMOTIONS, PALETTE, strict=False))
@@ -196,7 +197,8 @@ def differences(panels: dict):
     for axes, (measure, rows) in zip(places[0], panels.items(), strict=True):
         label = lambda gain: "inconclusive" if gain.verdict == "inconclusive" else "significant"  # noqa: E731
         parted = [(condition, {label(gain): gain.points}) for condition, gain in rows]
-        draw_points(axes, parted, f"{measure} (points)", looks=looks, zero=True, fmt="o", markersize=9)
+        unit = " (points)" * (rows[0][1].of not in LOWER_IS_BETTER)
+        draw_points(axes, parted, measure + unit, looks=looks, zero=True, fmt="o", markersize=9)
     keys = [{"markersize": 9, "label": label, **look} for label, look in looks.items()]
     if any(len(gain.each) > 1 for rows in panels.values() for _, gain in rows):
         keys += [{"markersize": 4, "linestyle": "", "color": "0.3", "label": "each seed"}]

@@ -33,9 +33,9 @@ class Estimate:
 
     @property
     def points(self) -> tuple[float, ...]:
-        """(value, low, high, value of each of several seeds, …) times 100, as plots.intervals takes it."""
-        each = self.each if len(self.each) > 1 else ()
-        return tuple(100 * number for number in (self.value, *self.interval, *each))
+        """(value, low, high, value of each of several seeds, …), shares in per cent, as plots.intervals takes it."""
+        each, scale = self.each if len(self.each) > 1 else (), 1 if self.of in LOWER_IS_BETTER else 100
+        return tuple(scale * number for number in (self.value, *self.interval, *each))
 
     @property
     def number(self) -> str:

@@ -120,6 +120,7 @@ def test_the_pigeonhole_mean_is_exact_where_nothing_varies():
     assert less.value == -1.5 and less.interval == (-1.5, -1.5) and less.verdict == "lower"
     assert statistics.pigeonhole_mean(0 * ones, 0).verdict == "inconclusive"
     assert less.points == (-150, -150, -150, -150, -150, -150)
+    assert Difference(-0.03, (-0.04, -0.02), of="log_loss").points == (-0.03, -0.04, -0.02), "a log loss is no share"
     with pytest.raises(ValueError, match="no face"):
         statistics.pigeonhole_mean(ones, np.full((3, 8), np.nan))
 
