@@ -146,10 +146,13 @@ def test_a_study_that_was_run_replaces_its_copy(kept):
     paths.write_json(run / "metrics.json", {"made": "now"})
     paths.write_json(run / "receipt.json", {"seconds": 60, "facts": {paths.MOSAIC: True}})
     (run / "price.png").write_text("")
+    (folder / run.name / "runs").mkdir()
+    (folder / run.name / "runs" / "raw_seed0.npz").write_text("a training of hours")
     paths.write_json(run / f"{run.name}.ipynb", {"metadata": {}, "cells": []})
     reference.make(root / "out")
     study = folder / "06_price_of_leakage"
-    assert sorted(path.name for path in study.iterdir()) == ["README.md", "metrics.json", "price.png"]
+    assert sorted(path.name for path in study.iterdir()) == ["README.md", "metrics.json", "price.png", "runs"]
+    assert (study / "runs" / "raw_seed0.npz").exists()
     assert paths.read_json(study / "metrics.json") == {"made": "now"}
 
 

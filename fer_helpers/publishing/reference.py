@@ -132,9 +132,12 @@ def _checked_manifest(out_root: Path) -> pd.DataFrame:
 
 
 def _keep_results(folder: Path, target: Path) -> None:
-    """Put what may be given away of a stage's folder in the place of all that was kept of it; a README stays."""
+    """Put what may be given away of a stage's folder in the place of all that was kept of it.
+
+    A README, written by hand, stays, and so do a study's trainings, which a fresh clone would need days for.
+    """
     for old in target.rglob("*"):
-        if old.is_file() and old.name != "README.md":  # written by hand
+        if old.is_file() and old.name != "README.md" and old.parent.name != "runs":
             old.unlink()
     for path in sorted(folder.rglob("*")):
         if path.name in KEPT:
