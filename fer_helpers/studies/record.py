@@ -19,7 +19,7 @@ from fer_helpers.studies.run import RunSpec, Where
 from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
-POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone
+POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone; below 0, to be added
 # Columns of FER+'s fer2013new.csv (Barsoum et al., 2016) in our order, without contempt, unknown and no face
 FERPLUS = ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
 
