@@ -18,7 +18,7 @@ from fer_helpers.workbook import pipeline
 PACKAGE = {path.relative_to(paths.ROOT): path.read_text() for path in sorted(paths.ROOT.glob("fer_helpers/**/*.py"))}
 TREES = {path.as_posix(): ast.parse(text) for path, text in PACKAGE.items()}
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
-HIDDEN = {"cellView": "form", "collapsed": True, "jupyter": {"source_hidden": True}}  # in Colab, nbconvert, JupyterLab
+HIDDEN = {"cellView": "form", "jupyter": {"source_hidden": True}}  # in Colab, in JupyterLab
 IMPORTED_AS = {  # where a distribution's name differs from its module's, or it brings a module along
     **{
         "sklearn": "scikit-learn",
