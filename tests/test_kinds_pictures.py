@@ -186,7 +186,7 @@ def test_every_refusal_is_a_value_error_that_names_the_picture(small, tmp_path, 
 
 
 def test_every_file_of_a_folder_gets_an_answer_or_a_reason(model, tmp_path):
-    picture = Image.new("RGB", (200, 200), "grey")
+    picture = images.read(album.samples()["astronaut.png"]).image
     kinds = {"b.jfif": "JPEG", "c.jpe": "JPEG", "d": "JPEG", "f.jp2": "JPEG2000", "GROSS.JPG": "JPEG", "猫.png": "PNG"}
     for name, form in kinds.items():
         (tmp_path / name).write_bytes(encoded(form, picture))
