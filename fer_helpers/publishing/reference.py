@@ -1,5 +1,7 @@
 """The kept reference: what may be given away of a run on FER-2013; and a model file evaluated again."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
@@ -191,6 +194,13 @@ def keep_benchmarks(path: Path) -> None:
             shutil.copyfile(path.with_name("peers.png"), temporary)
 
 
+def _smaller(png: str) -> str:
+    """A figure of an executed copy, base64, in 256 colours: git keeps every version of it."""
+    written = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(256).save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
+
+
 def _keep_notebook(path: Path, target: Path) -> None:
     """Copy an executed notebook without what it says of this machine: folders, times, warnings of the kernel."""
     book = paths.read_json(path)
@@ -202,5 +212,7 @@ def _keep_notebook(path: Path, target: Path) -> None:
             cell["source"] = re.sub(r'(?m)^out_root = ".*"$', 'out_root = "outputs"', "".join(cell["source"]))
         if cell["cell_type"] == "code":
             cell["outputs"] = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
+            for data in (out["data"] for out in cell["outputs"] if "image/png" in out.get("data", {})):
+                data["image/png"] = _smaller(data["image/png"])
     text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
     rendering.write(target, text.replace(str(paths.ROOT), "fer-workbook").replace(str(Path.home()), "~"))
