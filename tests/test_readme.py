@@ -28,7 +28,7 @@ def test_numbers_are_those_of_the_reference(name):
 
 
 def test_what_was_not_measured_yet_is_not_mentioned(tmp_path, monkeypatch):
-    assert "its own recipe and seed without val alone" in block("results") and "ten views" in block("results")
+    assert "was trained on val as well" in block("results") and "ten views" in block("results")
     monkeypatch.setattr(paths, "REFERENCE", tmp_path)
     for name in ("start", "page", "speed", "accuracy", "cluster", "photos"):
         assert block(name) and readme.block(name) == "", name
