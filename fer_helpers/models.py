@@ -135,8 +135,8 @@ def load(path: str | Path) -> nn.Module:
     card = read_card(path)
     if (names := [*(card["emotions"] or [])]) != [*EMOTIONS]:
         own = [each for each in SEVEN if each in names] == names and len(names) > 1  # fewer, or all of them, on purpose
-        remedy = f'use it with EMOTIONS="{" ".join(names)}" (in Python FER_EMOTIONS), or ' * own
-        raise ValueError(f"{path} names its outputs {names}, here they are {[*EMOTIONS]}: {remedy}train it again.")
+        advice = f'use it with EMOTIONS="{" ".join(names)}" (in Python FER_EMOTIONS), or ' * own
+        raise ValueError(f"{path} names its outputs {names}, here they are {[*EMOTIONS]}: {advice}train it again.")
     try:
         model = build(card["architecture"], **card["arguments"])
         steps = {key: tuple(value) if isinstance(value, list) else value for key, value in card["input"].items()}

@@ -126,6 +126,17 @@ def test_a_run_that_shows_faces_of_people_makes_no_reference(kept):
     assert (folder / "notebooks" / "01_exploration.ipynb").read_text() == "before"
 
 
+def test_a_kept_copy_names_the_data_and_no_folder_of_one_machine(kept):
+    root, folder = kept
+    place = root / "out" / "01_exploration" / "01_exploration.ipynb"
+    cell = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "outputs": []}
+    text = f'# Parameters\ndata = "{root}/my data/fer2013.zip"\nout_root = "{root}/out"\n'
+    paths.write_json(place, {"metadata": {}, "cells": [cell | {"source": text}]})
+    reference.make(root / "out")
+    (copied,) = paths.read_json(folder / "notebooks" / place.name)["cells"]
+    assert copied["source"] == '# Parameters\ndata = "fer2013.zip"\nout_root = "outputs"\n'
+
+
 @pytest.mark.parametrize("shareable", [False, True])
 def test_single_faces_are_mosaics_where_the_copies_are_given_away(monkeypatch, shareable):
     face = np.arange(48 * 48, dtype=np.float32).reshape(48, 48)

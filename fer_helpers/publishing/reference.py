@@ -56,7 +56,7 @@ def evaluate(model: str, data: str, out_root: str, budget: str = "quick", known:
     asked = {"model": name, "file": str(Path(model).resolve()), "data": judged.card()}
 
     def is_free(path: Path) -> bool:
-        return not path.exists() or all(paths.read_json(path).get(each) == asked[each] for each in ("file", "data"))
+        return paths.is_new(path) or all(paths.read_json(path).get(each) == asked[each] for each in ("file", "data"))
 
     written = paths.free(paths.stage("evaluate", out_root) / f"{name}.json", is_free)
     paths.write_json(written, {"stage": "evaluate", **asked, **parts, "run": devices.run_card(device)})
@@ -209,7 +209,8 @@ def _keep_notebook(path: Path, target: Path) -> None:
         tags = cell["metadata"].get("tags", [])
         cell["metadata"] = {key: cell["metadata"][key] for key in ("tags", "jupyter") if cell["metadata"].get(key)}
         if "injected-parameters" in tags:
-            cell["source"] = re.sub(r'(?m)^out_root = ".*"$', 'out_root = "outputs"', "".join(cell["source"]))
+            source = re.sub(r'(?m)^out_root = ".*"$', 'out_root = "outputs"', "".join(cell["source"]))
+            cell["source"] = re.sub(r'(?m)^data = ".*[/\\]', 'data = "', source)
         if cell["cell_type"] == "code":
             cell["outputs"] = [out for out in cell.get("outputs", []) if out.get("name") != "stderr"]
             for data in (out["data"] for out in cell["outputs"] if "image/png" in out.get("data", {})):

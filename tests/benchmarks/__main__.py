@@ -14,17 +14,8 @@ from fer_helpers import devices, paths
 from fer_helpers.data import sources
 
 SHORT = ("duplicates", "engine")
-NAMES = (
-    *SHORT,
-    "photos",
-    "webcam",
-    "accuracy",
-    "with_duplicates",
-    "cluster",
-    "page",
-    "start",
-    "peers",
-)  # PARAMS=photos
+# PARAMS=photos
+NAMES = (*SHORT, "photos", "webcam", "accuracy", "with_duplicates", "cluster", "page", "start", "peers")
 
 
 def main(data: str, out_root: str, *words: str) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
 
 from fer_helpers import devices, metrics, models, paths, plots, predict, training
 from fer_helpers.data import sources
 from fer_helpers.data.vocabulary import EMOTION_WORDS
-from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.faces import Faces
 from fer_helpers.publishing import export
 
 HERE, PLACE = Path(__file__).parent, paths.ROOT / ".cache" / "peers"
@@ -64,11 +65,8 @@ def measure(data: str, small: bool, out_root: str) -> dict:
 def row(model: str, way: str, guess: np.ndarray, test: Faces, ms: list[float]) -> dict:
     """A line of the table. guess: (N,) emotions, -1 where no answer came; ms: milliseconds a face, of every repeat."""
     labels, right = test.labels.numpy(), guess == test.labels.numpy()
-    support, predicted, correct = (
-        np.bincount(each, minlength=len(EMOTIONS)) for each in (labels, guess[guess >= 0], labels[right])
-    )
-    f1 = (2 * correct / np.maximum(support + predicted, 1))[support > 0]
-    scores = {"accuracy": round(float(right.mean()), 4), "macro_f1": round(float(f1.mean()), 4)}
+    f1 = f1_score(labels, guess, labels=np.unique(labels), average="macro", zero_division=0)
+    scores = {"accuracy": round(float(right.mean()), 4), "macro_f1": round(float(f1), 4)}
     scores["accuracy_ci95"] = metrics.accuracy_interval(int(right.sum()), len(right))
     scores["answered"] = round(float((guess >= 0).mean()), 4)
     return {
