@@ -11,13 +11,11 @@ import numpy as np
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from fer_helpers import paths
+from fer_helpers import colours, paths
+from fer_helpers.colours import BLUE, COLOURS, GREEN, PALETTE, RED  # noqa: F401, what notebooks take from here
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.statistics import LOWER_IS_BETTER
 
-PALETTE = sns.color_palette("colorblind")
-COLOURS = dict(zip(EMOTIONS, PALETTE, strict=False))
-BLUE, ORANGE, GREEN, RED, *_ = PALETTE
 MARKERS = "osD^v<>P"
 BLOCKS = 8  # of a mosaic's side: nobody can be recognised in so few
 NUMBER = "{x:,g}"  # of a tick: 7,000 and 2.5
@@ -50,16 +48,16 @@ def styled(draw):
 
 
 @styled
-def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}", ticks=EMOTIONS, ends=None, colours=PALETTE):
+def bars(series: dict, *, ylabel: str, form: str = "{:,.0f}", ticks=EMOTIONS, ends=None, shades: tuple = ()):
     """Bars beside each other. series: name -> heights, one for each of `ticks`; form: of their numbers.
 
-    ends: name -> (2, heights), the lower and upper ends of whiskers. colours: one for each of the series.
+    ends: name -> (2, heights), the lower and upper ends of whiskers. shades: of the series, if not their own colours.
     """
     figure, axes = plt.subplots(figsize=(8, 4.2))
-    wide = 0.8 / len(series)
+    wide, shades = 0.8 / len(series), shades or colours.of_series(series)
     for k, (name, heights) in enumerate(series.items()):
         places = np.arange(len(heights)) + (k - (len(series) - 1) / 2) * wide
-        look = {"color": list(COLOURS.values()) if len(series) == 1 else colours[k], "capsize": 4}
+        look = {"color": list(COLOURS.values()) if len(series) == 1 else shades[k], "capsize": 4}
         look |= {"yerr": abs(ends[name] - np.asarray(heights))} if ends else {}
         drawn = axes.bar(places, heights, wide * 0.94, label=name, **look)
         axes.bar_label(drawn, fmt=form, fontsize=8.5, padding=1)
@@ -137,9 +135,10 @@ def curves(series: dict, *, ylabel: str, kept: int | None = None, percent: bool 
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
     xlabel, places = along or ("epoch", {name: np.arange(1, len(values) + 1) for name, values in series.items()})
-    for (name, values), style in zip(series.items(), ("-", "--", ":", "-.", (0, (5, 1))), strict=False):
-        heights = np.asarray(values) * (100 if percent else 1)
-        axes.plot(places[name], heights, linestyle=style, marker=".", label=name.replace("_", " "), linewidth=2)
+    styles = zip(("-", "--", ":", "-.", (0, (5, 1))), colours.of_series(series), strict=False)
+    for (name, values), (style, colour) in zip(series.items(), styles, strict=False):
+        heights, look = np.asarray(values) * (100 if percent else 1), {"linestyle": style, "color": colour}
+        axes.plot(places[name], heights, marker=".", label=name.replace("_", " "), linewidth=2, **look)
     if kept is not None:
         axes.axvline(kept, color="0.5", linewidth=1)
         axes.annotate(f" kept: epoch {kept}", (kept, axes.get_ylim()[0]), size=9, color="0.35", ha="right", va="bottom")
@@ -155,8 +154,8 @@ def histogram(series: dict, *, xlabel: str, ylabel: str = "faces", bins=50, line
     """Outlines of histograms. series: name -> (N,) values; line: a threshold to draw in."""
     figure, axes = plt.subplots(figsize=(7.5, 4))
     edges = np.histogram_bin_edges(np.concatenate([*series.values()]), bins)
-    for name, values in series.items():
-        axes.hist(values, edges, histtype="step", linewidth=2, label=name)
+    for (name, values), colour in zip(series.items(), colours.of_series(series), strict=True):
+        axes.hist(values, edges, histtype="step", linewidth=2, label=name, color=colour)
     if line is not None:
         axes.axvline(line, color=RED, linestyle="--")
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -170,11 +169,11 @@ def draw_points(axes, rows: list, xlabel: str, *, looks=None, zero: bool = False
     """
     parts = list(dict.fromkeys(part for _, values in rows for part in values))
     apart = min(0.22, 0.75 / max(len(parts), 1)) if any(len(values) > 1 for _, values in rows) else 0
-    for k, part in enumerate(parts):
+    for k, (part, colour) in enumerate(zip(parts, colours.of_series(parts), strict=True)):
         shift = (k - (len(parts) - 1) / 2) * apart
         there = [(row + shift, *values[part]) for row, (_, values) in enumerate(rows) if values.get(part)]
         y, middle, low, high, *runs = np.array(there).T
-        style = {"fmt": MARKERS[k % 5], "color": PALETTE[k]} | look | (looks or {}).get(part, {})
+        style = {"fmt": MARKERS[k % 5], "color": colour} | look | (looks or {}).get(part, {})
         axes.errorbar(middle, y, xerr=[middle - low, high - middle], capsize=3, label=part, **style)
         for values in runs:
             axes.plot(values, y, "o", color=style["color"], markersize=4, markeredgecolor="white", zorder=3)
@@ -233,14 +232,15 @@ def intervals(rows: list, *, xlabel: str, lines: tuple = (), gains: tuple = (), 
 def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
     """Named points: dicts with x, y, name, group (colour), shape (marker) and hollow (or filled). log: x in decades."""
     figure, axes = plt.subplots(figsize=(9, 4.5))
-    colours = dict(zip(dict.fromkeys(each["group"] for each in points), PALETTE, strict=False))
+    groups = list(dict.fromkeys(each["group"] for each in points))
+    shades = dict(zip(groups, colours.of_series(groups), strict=True))
     markers = dict(zip(dict.fromkeys(each["shape"] for each in points), MARKERS, strict=False))
     for point in points:
-        place, colour = (point["x"], point["y"]), colours[point["group"]]
+        place, colour = (point["x"], point["y"]), shades[point["group"]]
         look = {"markersize": 9, "markeredgewidth": 2, "markerfacecolor": "none" if point["hollow"] else colour}
         axes.plot(*place, markers[point["shape"]], color=colour, zorder=3, **look)
         axes.annotate(point["name"], place, xytext=(8, 4), textcoords="offset points", fontsize=9.5)
-    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in colours.items()]
+    looks = [{"marker": "o", "color": colour, "label": name} for name, colour in shades.items()]
     looks += [{"marker": marker, "color": "0.2", "label": name} for name, marker in markers.items()]
     figure.legend(handles=[plt.Line2D([], [], ls="", **look) for look in looks], loc="outside right center")
     axes.set(xlabel=xlabel, ylabel=ylabel, xmargin=0.25, ymargin=0.25, xscale="log" if log else "linear")

@@ -9,7 +9,8 @@ from nbformat import v4
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fer_helpers import paths, plots
+from fer_helpers import colours, paths, plots
+from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import page, readme
 from fer_helpers.workbook import cli
 from tests import pages
@@ -68,6 +69,15 @@ def test_ticks_of_an_axis_in_decades_are_plain_numbers():
     (axes,) = figure.axes
     ticks = [tick.get_text() for minor in (False, True) for tick in axes.get_xticklabels(minor=minor)]
     assert {"2", "5", "10"} < set(ticks) and not any("10^" in tick for tick in ticks)
+
+
+def test_an_emotion_a_split_and_a_model_keep_a_colour_of_their_own():
+    train, val, test = colours.of_series(["plain, train", "PublicTest", "test"])
+    ensemble, small, taught = colours.of_series(["08 ensemble", "small_cnn", "Small CNN distilled"])
+    kinds = [*map(tuple, colours.COLOURS.values()), train, val, test, ensemble, small, taught]
+    assert len(set(kinds)) == len(kinds) == len(EMOTIONS) + 6
+    assert colours.of_series(["train (augmented)", "a", "b", "Training"]) == [train, *colours.PALETTE[:2], train]
+    assert colours.of_series(["trained with them"]) == colours.PALETTE[:1]  # no split
 
 
 def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(outputs, capsys):

@@ -4,8 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from fer_helpers.colours import BLUE, COLOURS, ORANGE
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.plots import BLUE, COLOURS, MARKERS, ORANGE, styled
+from fer_helpers.plots import MARKERS, styled
 
 MOST = 4  # faces of one picture that get bars and a map; the others have their square and their line in the CSV
 

@@ -6,7 +6,9 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from fer_helpers.plots import BLUE, MARKERS, NUMBER, ORANGE, PALETTE, styled
+from fer_helpers import colours
+from fer_helpers.colours import BLUE, ORANGE
+from fer_helpers.plots import MARKERS, NUMBER, styled
 
 
 @styled
@@ -47,10 +49,10 @@ def pairs(gains: dict):
     """Every pair of models, the row's accuracy less the column's. gains: (row, column) -> Difference."""
     rows, columns = ([*dict.fromkeys(names)] for names in zip(*gains, strict=True))
     figure, axes = plt.subplots(figsize=(3 + 1.05 * len(columns), 1.8 + 0.55 * len(rows)))
-    colours = {"higher": BLUE, "lower": ORANGE, "inconclusive": "white"}
+    shades = {"higher": BLUE, "lower": ORANGE, "inconclusive": "white"}
     for (a, b), gain in gains.items():
         x, y, sure = columns.index(b), rows.index(a), gain.verdict != "inconclusive"
-        axes.add_patch(plt.Rectangle((x, y), 1, 1, facecolor=colours[gain.verdict], alpha=0.35, edgecolor="0.7"))
+        axes.add_patch(plt.Rectangle((x, y), 1, 1, facecolor=shades[gain.verdict], alpha=0.35, edgecolor="0.7"))
         axes.text(
             x + 0.5, y + 0.36, f"{100 * gain.value:+.1f}", ha="center", va="center", weight="bold" if sure else None
         )
@@ -71,12 +73,13 @@ def reliability(models: dict):
     """
     figure, (axes, below) = plt.subplots(2, 1, sharex=True, height_ratios=(3, 1), figsize=(6.5, 6.2))
     axes.plot([0, 100], [0, 100], color="0.6", linestyle=":", label="perfect calibration")
+    shades = colours.of_series(models)
     for k, (name, (probs, labels)) in enumerate(models.items()):
         faces = pd.DataFrame({"confidence": 100 * probs.max(axis=1), "right": 100 * (probs.argmax(axis=1) == labels)})
         bins = faces.groupby((faces.confidence // 10).clip(upper=9))
         mean, count = bins.mean()[bins.size() >= 10], bins.size()  # fewer faces say nothing
-        axes.plot(mean.confidence, mean.right, marker=MARKERS[k], color=PALETTE[k], label=name)
-        drawn = below.bar(10 * count.index + 2.9 + 4.2 * k, count, 4, color=PALETTE[k])
+        axes.plot(mean.confidence, mean.right, marker=MARKERS[k], color=shades[k], label=name)
+        drawn = below.bar(10 * count.index + 2.9 + 4.2 * k, count, 4, color=shades[k])
         below.bar_label(drawn, fmt="{:,.0f}", fontsize=7.5, rotation=90, padding=2)
     axes.set(ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
     below.set(xlabel="confidence (%)", ylabel="faces", ymargin=0.45)
