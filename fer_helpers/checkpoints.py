@@ -12,10 +12,10 @@ from fer_helpers import paths
 class Keeper:
     """Reads, restores and writes the checkpoint of the training `key`, no other; without a path it does nothing.
 
-    recipe: the key without the number of epochs. epochs: how many there will be.
+    recipe: the key without the number of epochs. epochs: how many there will be. precision: auto for that of before.
     """
 
-    def __init__(self, path, key: str, recipe: str, *, epochs: int, log=print):
+    def __init__(self, path, key: str, recipe: str, *, epochs: int, precision: str = "auto", log=print):
         self.path, self.keys, self.saved = path and Path(path), {"key": key, "recipe": recipe}, {}
         if not path or not self.path.exists():
             return
@@ -27,7 +27,9 @@ class Keeper:
                 problem = f"has another number of epochs, and {epochs} are a new schedule ({again})"
             elif not problem and len(saved["history"]) > epochs:
                 problem = f"holds more epochs than {epochs}"
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            elif not problem and precision not in ("auto", saved["precision"]):
+                problem = f"was trained in {saved['precision']}"
+        except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
             problem = f"can't be read ({type(error).__name__})"
         if problem:
             log(f"{self.path.name} {problem}: this training starts from the beginning")
@@ -49,7 +51,7 @@ class Keeper:
             generator.set_state(state)
         torch.set_rng_state(self.saved["dropout"])
         if self.saved["dropout_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(self.saved["dropout_cuda"])
+            torch.cuda.set_rng_state_all(self.saved["dropout_cuda"][: torch.cuda.device_count()])
         return list(self.saved["history"]), self.saved["best"]
 
     def write(self, history: list, best: dict, precision: str) -> None:

@@ -77,8 +77,8 @@ def short_of_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        cuda = isinstance(error, torch.OutOfMemoryError)
-        if not (cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
+        cuda, told = isinstance(error, torch.OutOfMemoryError), str(error).startswith("Memory ran out on")  # further in
+        if told or not (cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
             raise
         where, advice = ("the CUDA device", ", or device=cpu") if cuda else ("this machine", "")
         raise MemoryError(

@@ -117,11 +117,6 @@ def pixel_sha256(images) -> np.ndarray:
     return np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in np.ascontiguousarray(images)])
 
 
-def batches(people: Faces, size: int) -> Iterator:
-    """Yield (images (B, 48, 48) uint8, labels (B,)) in order; the last batch may be short."""
-    return zip(people.images.split(size), people.labels.split(size), strict=True)
-
-
 def shuffled(people: Faces, size: int, generator: torch.Generator, *, balance: float = 0.0) -> Iterator:
     """Yield (B,) indices of an epoch's batches, on the device of the faces; the last batch may be short.
 

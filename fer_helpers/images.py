@@ -62,7 +62,7 @@ def read(source, longest: int | None = None, *, bgr: bool = False) -> Picture:
         if isinstance(source, bytes | bytearray | memoryview):
             source = io.BytesIO(source)
         if isinstance(source, str | os.PathLike | io.BytesIO):
-            with Image.open(source, formats=_formats()) as picture:
+            with Image.open(source, formats=formats()) as picture:
                 return _upright(picture, longest)
         array, note = _eight_bits(_rows_first(source, bgr))
         photo = _upright(Image.fromarray(array), longest)
@@ -95,7 +95,8 @@ def grey_square(image: Image.Image, side: int = SIDE) -> np.ndarray:
 
 
 @cache
-def _formats() -> list[str]:
+def formats() -> list[str]:
+    """PIL's names of the image formats that are read; HEIF where pillow-heif is installed."""
     with suppress(ImportError):
         import pillow_heif
 
@@ -115,7 +116,7 @@ def _foreign(source) -> str:
         return 'HEIC: pip install pillow-heif (or the extra "photos") reads it, or export it as JPEG'
     if head[4:8] == b"ftyp" and head[8:] != b"avif":
         return "a film; make video VIDEO=... answers films"
-    return f"not an image of a kind that can be read ({', '.join(_formats())})"
+    return f"not an image of a kind that can be read ({', '.join(formats())})"
 
 
 def _upright(picture: Image.Image, longest: int | None) -> Picture:

@@ -10,12 +10,13 @@ class MuonAndSGD(torch.optim.Optimizer):
     """torch.optim.Muon on the convolutions, flattened to matrices (Jordan et al., 2024); SGD on everything else."""
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float):
-        self.weights = [part.weight for part in model.modules() if isinstance(part, nn.Conv2d) and part.in_channels > 1]
+        wide = [part.weight for part in model.modules() if isinstance(part, nn.Conv2d) and part.in_channels > 1]
+        self.weights = [weight for weight in wide if weight.requires_grad]
         self.matrices = [nn.Parameter(self._matrix(weight.data)) for weight in self.weights]
         for weight, matrix in zip(self.weights, self.matrices, strict=True):
             assert matrix.data_ptr() == weight.data_ptr(), "a matrix must share its convolution's memory"
         mine = {id(weight) for weight in self.weights}
-        rest = [part for part in model.parameters() if id(part) not in mine]
+        rest = [part for part in model.parameters() if id(part) not in mine and part.requires_grad]
         self.muon = torch.optim.Muon(self.matrices, lr=MUON_LR, weight_decay=MUON_WEIGHT_DECAY)
         self.sgd = torch.optim.SGD(rest, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True, fused=True)
         super().__init__(rest, {"lr": lr, "momentum": 0.9})

@@ -33,10 +33,11 @@ class Prediction(NamedTuple):
 def given_away(out_root: str | Path = "outputs") -> Path:
     """The model file in outputs/reference/ that users get by default; its model card lies beside it.
 
-    They know all seven emotions; of fewer it is the user's own in out_root, or FileNotFoundError.
+    They know all seven emotions; of fewer, and where that folder is gone, it is the user's own in out_root, or
+    FileNotFoundError.
     """
     own = (paths.ROOT / out_root, paths.ROOT / "outputs" / f"on_{FOLDER}")
-    for root, name in product(own if FEWER else [paths.REFERENCE], GIVEN_AWAY):
+    for root, name in product(own if FEWER else [paths.REFERENCE, own[0]], GIVEN_AWAY):
         if (root / name).exists():
             return root / name
     train = f'train one, make 03 EMOTIONS="{" ".join(EMOTIONS)}", or name its file'

@@ -52,11 +52,16 @@ def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=Non
         known = training.predict_proba(model, train, views=views)
         train_scores = scoring.scores(known, train.labels.cpu().numpy())
     metrics = {"stage": stage, "model": finished.name, "pretrained": getattr(model, "pretrained", False)}
-    metrics |= _weights(finished) | {"views": views}
+    weights = finished.weights if model is None else models.weight_count(model)
+    moving = weights if model is None else sum(each.numel() for each in model.parameters() if each.requires_grad)
+    metrics |= {"weights": weights, "trained_weights": moving, "views": views}
     metrics["data"] = {**train.card(), "counts": {**judged.card()["counts"], "train": len(train)}}
     metrics |= {"epochs_seen": len(finished.fit.history), "kept_epoch": finished.fit.kept["epoch"]}
     metrics |= {"train": train_scores or None, **scoring.parts(judged, probs, leaked)}
-    metrics |= {"config": finished.config, "run": _run_card(finished)}
+    device, fit = torch.device("cpu") if model is None else next(model.parameters()).device, finished.fit
+    speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
+    run = devices.run_card(device, precision=fit.precision, **speed) | finished.run
+    metrics |= {"config": finished.config, "run": run}
     if model is not None:
         card = {key: metrics[key] for key in ("stage", "data", "val", "test", "test_without_duplicates", "run")}
         models.save(model, out / f"{finished.name}.safetensors", views=views, metrics=card)
@@ -66,20 +71,6 @@ def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=Non
     write_predictions(out / "predictions.npz", **faces, probs=probs)
     paths.write_json(out / "metrics.json", metrics)
     return metrics
-
-
-def _weights(finished: FinishedModel) -> dict:
-    if finished.network is None:
-        return {"weights": finished.weights, "trained_weights": finished.weights}
-    moving = sum(part.numel() for part in finished.network.parameters() if part.requires_grad)
-    return {"weights": models.weight_count(finished.network), "trained_weights": moving}
-
-
-def _run_card(finished: FinishedModel) -> dict:
-    model, fit = finished.network, finished.fit
-    device = torch.device("cpu") if model is None else next(model.parameters()).device
-    speed = {"seconds": round(fit.seconds, 1), "images_per_second": round(fit.images_per_second)}
-    return devices.run_card(device, precision=fit.precision, **speed) | finished.run
 
 
 def passes(metrics: dict) -> float:
@@ -122,7 +113,8 @@ def answers(model_file: Path, model, people: Faces, *, stage: str, out_root) -> 
     path = model_file.parent / "predictions.npz"
     stored = read_predictions(path) if path.exists() else {"names": [], "probs": np.zeros((0, 7))}
     place = pd.Index(stored["names"]).get_indexer(people.names)
-    if (place >= 0).all():
+    pixels = pixel_sha256(people.images.cpu()).astype("<U16")  # names alone may mean other faces: row_00017 of a CSV
+    if (place >= 0).all() and "pixels" in stored and (stored["pixels"][place] == pixels).all():
         return stored["probs"].argmax(axis=1)[place]
     return training.evaluate_on_test(model, people, stage=stage, name=model_file.stem, out_root=out_root).argmax(axis=1)
 

@@ -47,7 +47,6 @@ class TrainConfig:
     optimizer: adamw, adam, sgd (Nesterov momentum 0.9) or muon (see MuonAndSGD). schedule: one-cycle, plateau or
     constant.
     layer_lr_decay: learning rate of a Transfer network's stage, as a share of the next one's.
-    clip: most that the gradient's norm may be; 0 for as it comes.
     progressive_resizing: share of the epochs, the first ones, on faces of two thirds of the side, in half the time; for
     networks that take any size (Howard, "Training Imagenet in 3 hours for $25", fast.ai, 2018).
     class_weighting: 0 counts every face alike, 1 every emotion alike (loss weights ∝ count to minus this power).
@@ -71,7 +70,6 @@ class TrainConfig:
     optimizer: str = "adamw"
     schedule: str = "one-cycle"
     layer_lr_decay: float = 1.0
-    clip: float = 0.0
     progressive_resizing: float = 0.0
     label_smoothing: float = 0.0
     class_weighting: float = 0.0
@@ -89,7 +87,8 @@ class TrainConfig:
 
     def __post_init__(self):
         check(vars(self))
-        check(vars(self.augment) if isinstance(self.augment, Augment) else {})
+        for augment in vars(self.augment).values() if isinstance(self.augment, ByEmotion) else [self.augment]:
+            check(vars(augment) if isinstance(augment, Augment) else {})
         if self.epochs < 1:
             raise ValueError("epochs is 0: a training needs 1 or more.")
 

@@ -56,7 +56,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
     devices.keep_memory()
     model.to(device, memory_format=torch.channels_last)
     keys = [checkpoint_key(model, train, val, each) for each in (cfg, replace(cfg, epochs=1))]
-    keeper = checkpoints.Keeper(checkpoint, *keys, epochs=cfg.epochs, log=log)
+    keeper = checkpoints.Keeper(checkpoint, *keys, epochs=cfg.epochs, precision=cfg.precision, log=log)
     precision = keeper.saved.get("precision") or devices.pick_precision(cfg.precision, device)
     seed_everything(cfg.seed)
     order, draws = (torch.Generator(where).manual_seed(cfg.seed) for where in ("cpu", device))
@@ -78,8 +78,6 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
                 loss = loss_of(logits, targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            if cfg.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             optimizer.step()
             if ema:
                 ema.update_parameters(model)
@@ -90,7 +88,7 @@ def fit(model, train: Faces, val: Faces, cfg: TrainConfig, *, checkpoint=None, l
         row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"]}
         row |= {"train_loss": float(total) / len(train), "train_accuracy": float(right) / len(train)}
         row |= score_val(scored, val, precision)
-        if not math.isfinite(row["train_loss"]):
+        if not math.isfinite(row["train_loss"] + row["val_loss"]):
             raise ValueError(f"The loss is no longer a number in epoch {row['epoch']}: lower peak_lr ({cfg.peak_lr}).")
         if cfg.schedule == "plateau":
             schedule.step(row["val_loss"])

@@ -155,6 +155,17 @@ def test_layers_get_new_random_weights_from_the_last_one(name, depth):
     assert torch.equal(state, torch.get_rng_state()), "random numbers of the rest of the notebook stay the same"
 
 
+def test_batch_norm_with_parts_of_its_own_is_drawn_anew_too():
+    pytest.importorskip("timm")
+    model = models.build("transfer", backbone="efficientnet_lite0", size=96)
+    norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for part in norms:
+        part.weight.data.fill_(5)
+    fresh = attribution.randomised(model, len(attribution.layers(model)))
+    weights = [part.weight for part in fresh.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert len(weights) == len(norms) == 49 and all((weight == 1).all() for weight in weights)
+
+
 def test_maps_are_alike_by_correlation_and_empty_ones_are_left_out():
     maps = np.random.default_rng(0).random((4, 48, 48))
     maps[3] = 0

@@ -2,12 +2,10 @@
 
 import itertools
 
-import imagehash
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from fer_helpers import paths
 from fer_helpers.cleaning import duplicates, planted
@@ -46,13 +44,6 @@ def manifest_of(images, labels, split=None, **rules):
 def four():
     """Two training faces, one of val and one of test, of which none is a duplicate."""
     return people_of(smooth(4), [0, 1, 2, 3], ["train", "train", "val", "test"])
-
-
-def test_phash_is_imagehashs_own():
-    (image,) = smooth(1)
-    bits = duplicates.phash_bits(image[None])
-    expected = imagehash.phash(Image.fromarray(image)).hash.ravel()
-    assert np.array_equal(np.unpackbits(bits.view(np.uint8)).astype(bool), expected)
 
 
 @pytest.mark.parametrize(("down", "across"), [(0, 0), (2, 0), (0, -2), (-1, 2)])

@@ -36,6 +36,15 @@ def test_a_batch_gives_what_single_faces_or_smaller_batches_give(name, batch_siz
     assert torch.allclose(torch.from_numpy(many(model, IMAGES, TARGETS, batch_size=batch_size)), together, atol=1e-5)
 
 
+def test_targets_stay_on_the_device_of_the_faces(monkeypatch):
+    asked = []
+    taken = lambda model, images, targets, **_: asked.append(targets.device.type) or torch.zeros(len(images), 48, 48)  # noqa: E731
+    monkeypatch.setattr("fer_helpers.explain.grad_cam.grad_cam", taken)
+    for targets in (TARGETS.to("meta"), TARGETS.numpy()):  # meta stands for CUDA: NumPy can't read it either
+        many(None, IMAGES.to("meta"), targets)
+    assert asked == ["meta", "meta"]
+
+
 def test_hooks_modes_and_gradients_go_back_even_after_an_error():
     model = made("baseline").train()
     model.head[1].eval()

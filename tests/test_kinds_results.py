@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fer_helpers import emotions, paths, predict, settings
+from fer_helpers.augment import Augment, ByEmotion
 from fer_helpers.data import cache, sources, synthetic
 from fer_helpers.errors import UserError
 from fer_helpers.publishing import folders, reference
@@ -194,12 +195,24 @@ def test_a_number_out_of_range_is_refused_with_what_it_may_be(name, value, wante
 
 
 @pytest.mark.parametrize(
-    "wish", [{"epochs": -3}, {"epochs": 0}, {"batch_size": 0}, {"peak_lr": NAN}, {"optimizer": "adamm"}, {"keep": "x"}]
+    "wish",
+    [
+        {"epochs": -3},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"peak_lr": NAN},
+        {"optimizer": "adamm"},
+        {"keep": "x"},
+        {"schedule": "cosine"},
+        {"precision": "half"},
+    ],
 )
 def test_a_training_with_such_settings_cannot_be_put_together(wish):
     with pytest.raises(ValueError, match=f"^{next(iter(wish))} is "):
         settings.TrainConfig(**wish)
     assert replace(settings.TrainConfig(), epochs=1, seed=7).seed == 7
+    with pytest.raises(ValueError, match=r"^flip is 7"):
+        settings.TrainConfig(augment=ByEmotion(1, Augment(flip=7), Augment()))
 
 
 def test_the_defaults_of_every_notebook_can_be():

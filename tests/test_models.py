@@ -95,7 +95,7 @@ def test_an_answer_is_the_mean_over_one_two_or_ten_views(tmp_path, images):
 
 @pytest.mark.parametrize(
     ("architecture", "arguments"),
-    [("baseline", {"dropout": 0.1}), ("transfer", {"backbone": "resnet18", "channels": 1, "pretrained": True})],
+    [("baseline", {"dropout": 0.1}), ("transfer", {"backbone": "resnet18", "pretrained": True})],
 )
 def test_a_model_file_gives_back_the_same_network(tmp_path, images, architecture, arguments):
     model, path = models.build(architecture, **arguments).eval(), tmp_path / "m.safetensors"

@@ -1,5 +1,7 @@
 """What a finished model leaves behind, with its network and without."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,17 @@ def test_a_run_whose_weights_are_not_kept_leaves_everything_but_a_model_file(peo
     assert sorted(path.name for path in out.iterdir()) == ["history.csv", "metrics.json", "predictions.npz"]
     assert metrics["weights"] == metrics["trained_weights"] == 123 and metrics["train"] == scores
     assert not (tmp_path / "test_evaluations.csv").exists(), "known answers are no new look at test"
+
+
+def test_stored_answers_are_taken_for_the_very_faces_alone(people, tmp_path):
+    torch.manual_seed(0)
+    model, test = models.build("baseline", filters=(4, 4, 4), hidden=8).eval(), people.part("test")
+    out, where = tmp_path / "03_baseline_cnn", {"stage": "05_grad_cam", "out_root": tmp_path}
+    results.save(out, finished(people, model), people.part("val", "test"), np.zeros(56, bool))
+    (tmp_path / "test_evaluations.csv").unlink()
+    results.answers(out / "net.safetensors", model, test, **where)
+    assert not (tmp_path / "test_evaluations.csv").exists()
+    others = replace(test, images=test.images.flip(0))  # the same names, as a table that lost a row has them
+    answers = results.answers(out / "net.safetensors", model, others, **where)
+    assert answers.tolist() == training.evaluation(model, others, stage="", name="")[0].argmax(axis=1).tolist()
+    assert len(paths.read_lines(tmp_path / "test_evaluations.csv")) == 1

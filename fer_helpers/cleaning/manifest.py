@@ -90,7 +90,7 @@ def _obey_links(table: pd.DataFrame, reason, twin, links: list, judged: tuple) -
             for mine, theirs in product(rows[one], rows[other]):
                 if split[mine] == "train" and split[theirs] == original:
                     twin[theirs] = twin[theirs] or names[mine]
-                    if reason[mine] in ("kept", "duplicate", "conflict"):
+                    if REASONS.index(reason[mine]) > REASONS.index(f"duplicate_of_{original}"):
                         reason[mine], twin[mine] = f"duplicate_of_{original}", names[theirs]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fer_helpers import identity, paths
+from fer_helpers import identity, images, paths
 from fer_helpers.data import keys, layouts
 from fer_helpers.faces import Faces, pixel_sha256
 
 # Raised by hand when the same files are read as other faces, labels or splits: then no cache from before is used.
-READER = 2
+READER = 3
 KEPT = 3
 ZIP_END = 16_000_000  # bytes; a zip ends with its directory (names, check sums, sizes): 3 MB for FER-2013
 
@@ -23,15 +23,17 @@ ZIP_END = 16_000_000  # bytes; a zip ends with its directory (names, check sums,
 def fingerprint(path: Path, layout: str) -> str:
     """Names the cache of what lies at `path`, without decoding it; a file that was moved keeps it.
 
-    zip: its size and its end. csv, tar: the file. folder: names, sizes and times of change.
+    zip: its size and its end. csv, tar: the file. folder: names, sizes and times of change. Beside that the formats
+    that can be read here.
     """
+    reader = READER, images.formats(), layout
     if layout == "folder":
         entries = sorted((entry.name, entry.size, entry.changed) for entry in layouts.folder_entries(path))
-        return identity.digest_settings(READER, layout, entries)
+        return identity.digest_settings(*reader, entries)
     with path.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - ZIP_END) if layout == "zip" else 0)
-        return identity.digest_settings(READER, layout, size, hashlib.file_digest(stream, "sha256").hexdigest())
+        return identity.digest_settings(*reader, size, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def with_keys(people: Faces) -> Faces:
@@ -49,8 +51,8 @@ def read(path: Path, layout: str) -> tuple[Faces, list[str]]:
     if file.exists():
         try:
             with np.load(file) as kept:
-                images, labels = torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"])
-                people = Faces(images, labels, kept["split"], kept["names"], json.loads(str(kept["source"])))
+                pixels, labels = torch.from_numpy(kept["images"]), torch.from_numpy(kept["labels"])
+                people = Faces(pixels, labels, kept["split"], kept["names"], json.loads(str(kept["source"])))
             with suppress(OSError):
                 os.utime(file)  # the caches that were used last are kept
             return people, notes

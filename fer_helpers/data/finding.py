@@ -47,7 +47,10 @@ def look(path: Path) -> tuple[Path, str] | None:
 
 
 def nearest(start, inside: Callable) -> tuple | None:
-    """The folder, or the file, that holds the data, and its layout. inside: folder -> names of folders, of archives."""
+    """The folder, or the file, that holds the data, and its layout. inside: folder -> names of folders, of archives.
+
+    Raises ValueError where several files lie together and none has a usual name.
+    """
     queue = [start]
     for folder in itertools.islice(queue, LOOKED):  # it grows meanwhile: folders that lie deeper come later
         folders, files = inside(folder)
@@ -55,7 +58,12 @@ def nearest(start, inside: Callable) -> tuple | None:
         if vocabulary.holds_data(folders):
             return folder, "folder"
         if files:
-            best = min(files, key=rank)
+            best, *others = sorted(files, key=rank)
+            if others and best.lower() not in PREFERRED:
+                raise ValueError(
+                    f"{folder} holds several files that may be the data: {', '.join([best, *others][:5])}. Name one of "
+                    "them, or make one CSV of them with a column Usage."
+                )
             return folder / best, layout_of(best)
         queue += [folder / name for name in folders]
     return None

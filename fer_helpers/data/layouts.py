@@ -29,6 +29,7 @@ EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
 LARGEST_ZIP = 10_000_000_000  # bytes of all that a zip holds, unpacked
 LISTED = 1000  # files that a problem names; the others are counted
+OUTSIDE = "Files left out whose path leads out of the archive"
 
 
 class Entry(NamedTuple):
@@ -65,12 +66,12 @@ def read(path: Path, layout: str) -> Faces:
     """
     problems = defaultdict(list)  # kind -> (name, reason) of the files or rows that have it
     people = _read(path, layout, problems)
-    for step in (splits.draw, splits.rename, splits.cut_validation):
+    for _ in range(2):  # the second time looks at what was drawn
         if lacking := splits.lacking(people):
             noticed = [textwrap.shorten(each, 300, placeholder=" ...") for each in _sentences(problems, 3)[:6]]
             noticed = " ".join(["", "What was noticed:", *noticed]) if noticed else ""
             raise ValueError(f"{path.name} has {lacking}. {EXPECTED}; what was read is {path}.{noticed}")
-        people = step(people, path.name, problems)
+        people = splits.complete(people, path.name, problems)
     if absent := [(SEVEN[label], "") for label in np.flatnonzero(people.part("train").counts(SEVEN) == 0)]:
         problems["Emotions without a training face, which no network can learn"] = absent
     return replace(people, source={**people.source, "problems": _sentences(problems)})
@@ -96,7 +97,8 @@ def folder_entries(path: str | Path) -> Iterator[Entry]:
     of_splits = [item for item in tops if item.name.lower() in vocabulary.SPLIT_WORDS]
     known = vocabulary.meanings({item.name for item in tops}, SEVEN, {}) if not of_splits else ()
     for item in tops:
-        yield from _below(item, f"{item.name}/", 2 if item in of_splits else int(item.name in known))
+        for entry in _below(item, f"{item.name}/", 2 if item in of_splits else int(item.name in known)):
+            yield entry._replace(name=entry.name.encode("utf-8", "backslashreplace").decode())  # tables are UTF-8
 
 
 def _below(folder, above, levels):
@@ -115,17 +117,20 @@ def _check_size(path, size):
 
 
 def _read_tar(path, problems, wrap):
+    size = 0
+
+    def inside(member, root):
+        nonlocal size
+        size += member.size
+        _check_size(path, size)
+        try:
+            return tarfile.data_filter(member, root)
+        except tarfile.FilterError:
+            problems[OUTSIDE].append((member.name, ""))
+
     with tempfile.TemporaryDirectory() as place, tarfile.open(path) as archive:
-        root, size = Path(place).resolve(), 0
-        for member in archive:
-            size += member.size
-            _check_size(path, size)
-            to = (root / member.name).resolve()
-            if member.isfile() and to.is_relative_to(root):
-                to.parent.mkdir(parents=True, exist_ok=True)
-                with archive.extractfile(member) as stream, to.open("wb") as file:
-                    shutil.copyfileobj(stream, file)
-        if not (there := finding.look(root)):
+        archive.extractall(place, filter=inside)
+        if not (there := finding.look(Path(place))):
             raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
         return _read(*there, problems, wrap + "tar of ")
 
@@ -139,7 +144,7 @@ def _read_zip(path, problems, wrap):
         names = ((info.filename.replace("\\", "/").removeprefix("./"), info) for info in archive.infolist())
         entries = [Entry(name, info.file_size, info) for name, info in names if ".." not in name.split("/")]
         if outside := [(info.filename, "") for info in archive.infolist() if ".." in re.split(r"[/\\]", info.filename)]:
-            problems["Files left out for '..' in their path"] = outside
+            problems[OUTSIDE] = outside
         place_of, inside = finding.tree(entries, archive)
         if not (there := finding.nearest(PurePosixPath(), inside)):
             raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")

@@ -137,7 +137,7 @@ def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = pr
             people, summary = ferplus.relabel(people, votes, location.labels == "ferplus_votes")
             problems = [summary, *people.source["problems"]]
             known = {"kind": "folder", "labels": location.labels, "official_split": False, "problems": problems}
-        elif votes:
+        elif votes and people.names[0].startswith("row_"):
             notes.append(f"{votes.name} (FER+) lies beside it: LABELS=ferplus takes its labels instead.")
     title = "FER-2013" if known.get("kind") == "fer2013" else location.name
     if FEWER:

@@ -41,37 +41,27 @@ def lacking(people: Faces) -> str:
     return "" if drawn or {*people.split} & {"val", "test"} else "no usable test faces"
 
 
-def draw(people: Faces, name: str, problems: dict) -> Faces:
-    """Where no split was given, a tenth as test and a tenth as validation; else the same faces."""
-    if people.split.any():
-        return people
-    test, val, *_ = _folds(people, np.arange(len(people)), 10, name)
-    split = np.full(len(people), "train")
-    split[val], split[test] = "val", "test"
-    kind = f"No splits were there: {len(val):,} faces were drawn for validation and {len(test):,} for test, {FAIR}"
-    problems[kind] = []
-    return replace(people, split=split, source={**people.source, "official_split": False})
-
-
-def rename(people: Faces, name: str, problems: dict) -> Faces:
-    """Where there is no test, validation becomes it; else the same faces."""
-    if "test" in people.split:
-        return people
-    problems["No test split was there: the validation split became it, and isn't used for validation"] = []
-    split = np.where(people.split == "val", "test", people.split)
-    return replace(people, split=split, source={**people.source, "official_split": False})
-
-
-def cut_validation(people: Faces, name: str, problems: dict) -> Faces:
-    """Where there is no validation, a fifth of the training faces becomes it; else the same faces."""
-    if "val" in people.split:
-        return people
-    train = np.flatnonzero(people.split == "train")
-    chosen, *_ = _folds(people, train, 5, name)
-    split = people.split.copy()
-    split[chosen] = "val"
-    problems[f"No validation split was there: {len(chosen):,} of {len(train):,} training faces became one, {FAIR}"] = []
-    return replace(people, split=split, source={**people.source, "official_split": False})
+def complete(people: Faces, name: str, problems: dict) -> Faces:
+    """All three splits. Without any, a tenth is drawn for test and a tenth for validation; without a test, validation
+    becomes it; without validation, a fifth of the training faces.
+    """
+    split = people.split.astype("<U5")
+    if not split.any():
+        test, val, *_ = _folds(people, np.arange(len(people)), 10, name)
+        split[:], split[val], split[test] = "train", "val", "test"
+        kind = f"No splits were there: {len(val):,} faces were drawn for validation and {len(test):,} for test, {FAIR}"
+        problems[kind] = []
+    if "test" not in split:
+        problems["No test split was there: the validation split became it, and isn't used for validation"] = []
+        split[split == "val"] = "test"
+    if "val" not in split:
+        train = np.flatnonzero(split == "train")
+        chosen, *_ = _folds(people, train, 5, name)
+        split[chosen] = "val"
+        told = f"{len(chosen):,} of {len(train):,} training faces became one"
+        problems[f"No validation split was there: {told}, {FAIR}"] = []
+    changed = {"source": {**people.source, "official_split": False}} if (split != people.split).any() else {}
+    return replace(people, split=split, **changed)
 
 
 def _folds(people, among, count, name):

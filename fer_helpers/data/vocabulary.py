@@ -51,11 +51,12 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
     Raises ValueError for numbers whose order can't be known.
     """
     of = {word: EMOTION_WORDS.get(_word(word)) for word in words}
-    numbers = {word: int(match[1]) for word in words if (match := re.fullmatch(r"0*(\d)(?:\.0*)?", word.strip()))}
+    numbers = {word: int(match[1]) for word in words if (match := re.fullmatch(r"0*(\d{1,2})(?:\.0*)?", word.strip()))}
     if 0 in (digits := {*numbers.values()}) and 7 not in digits:
         of |= {word: SEVEN.index(CSV_ORDER[k]) for word, k in numbers.items() if k < 7}
-    elif 7 in digits and 0 not in digits:
-        of |= {word: SEVEN.index(RAF_ORDER[k - 1]) for word, k in numbers.items() if k < 8}
+        usual = usual if {*range(7)} <= digits else ()  # fewer may have been numbered anew
+    elif digits and 0 not in digits and max(digits) == 7:
+        of |= {word: SEVEN.index(RAF_ORDER[k - 1]) for word, k in numbers.items()}
         usual = ()  # FER-2013's own numbers mean something else: all seven are told
     elif len(digits) > 1:
         raise ValueError(

@@ -91,7 +91,7 @@ def layers(model: nn.Module) -> list[list[nn.Module]]:
     for part in model.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             groups.append([part])
-        elif groups and hasattr(part, "reset_parameters") and not list(part.children()):
+        elif groups and hasattr(part, "reset_parameters"):  # timm's batch norm has parts of its own
             groups[-1].append(part)
     return groups
 

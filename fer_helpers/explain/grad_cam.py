@@ -63,7 +63,7 @@ def grad_cam(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, l
 
 def many(model: nn.Module, images: torch.Tensor, targets, *, layer=None, batch_size: int = 256) -> np.ndarray:
     """grad_cam of any number of faces, batch by batch. targets: (N,) int array. returns: (N, 48, 48) float32."""
-    targets = torch.as_tensor(np.asarray(targets), device=images.device)
+    targets = torch.as_tensor(targets, device=images.device)
     pairs = zip(images.split(batch_size), targets.split(batch_size), strict=True)
     return torch.cat([grad_cam(model, *pair, layer=layer) for pair in pairs]).numpy()
 

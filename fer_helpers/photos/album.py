@@ -137,6 +137,10 @@ def answer_columns(face: detection.Face, scale: float, threshold: float) -> dict
     return box | answer | dict(zip(EMOTIONS, chances, strict=True))
 
 
+COLUMNS = ["picture", "face", "detected", *detection.Box._fields, "answer", "likeliest", "probability", *EMOTIONS]
+COLUMNS += ["notes"]  # of `rows`, whether a face was found or not
+
+
 def rows(name: str, photo: images.Picture, faces: list, threshold: float) -> list[dict]:
     """The lines of `predictions.csv` for one picture: one a face, or one that says "no face"."""
     notes = {"notes": ", ".join(photo.notes)}

@@ -10,7 +10,6 @@ from torch import nn
 from fer_helpers.faces import EMOTIONS, Preprocess
 
 IMAGENET = Preprocess(channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-GREY = Preprocess(channels=1, mean=(0.449,), std=(0.226,))  # the means of ImageNet's three
 # Where each of a backbone's five stages begins, and the layer whose maps Grad-CAM takes
 CUTS = {"resnet18": (0, 4, 5, 6, 7), "vgg16": (0, 5, 10, 17, 24)}
 CAM_LAYERS = {"resnet18": "5", "vgg16": "22"}
@@ -73,25 +72,21 @@ class Transfer(nn.Module):
 
     backbone: resnet18, vgg16 (its convolutions alone; its three dense layers of 124 million weights go),
     efficientnet_lite0, or a convolutional network by its name in timm's zoo.
-    size: side in pixels to which faces are enlarged. channels: of the first convolution, 3, to which grey is repeated,
-    or 1 (of torchvision's, for older model files). pretrained: for the record, whether it began as ImageNet's.
-    forward: (N, channels, size, size) float, mean and deviation as on ImageNet -> (N, 7) logits.
+    size: side in pixels to which faces are enlarged; grey is repeated to three channels. pretrained: for the record,
+    whether it began as ImageNet's.
+    forward: (N, 3, size, size) float, mean and deviation as on ImageNet -> (N, 7) logits.
     """
 
-    def __init__(self, *, backbone: str = "resnet18", size: int = 48, channels: int = 3, pretrained: bool = False):
+    def __init__(self, *, backbone: str = "resnet18", size: int = 48, pretrained: bool = False):
         super().__init__()
         whole = whole_network(backbone)
-        self.preprocess = replace({1: GREY, 3: IMAGENET}[channels], size=size)
+        self.preprocess = replace(IMAGENET, size=size)
         self.backbone, self.pretrained = backbone, pretrained
         self.features = convolutions(whole)
         self.cuts = CUTS.get(backbone) or cuts_of(whole, self.features)
         if backbone not in CUTS:  # timm's networks were trained with means and deviations of their own
             own = {name: tuple(whole.pretrained_cfg[name]) for name in ("mean", "std")}
             self.preprocess = replace(self.preprocess, **own)
-        if channels == 1:
-            first = self.features[0]
-            shape = (first.out_channels, first.kernel_size, first.stride, first.padding)
-            self.features[0] = nn.Conv2d(1, *shape, bias=first.bias is not None)
         self.head = nn.Linear(512 if backbone in CUTS else whole.num_features, len(EMOTIONS))
         self.unfrozen = len(self.cuts)  # stages that are trained beside the head
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from fer_helpers import devices, models, training
-from fer_helpers.faces import Faces, batches
+from fer_helpers.faces import Faces
 from fer_helpers.settings import TrainConfig
 
 
@@ -20,7 +20,7 @@ def stored_maps(model, people: Faces, *, augment=None, seed: int = 0, precision:
     model.eval()
     device = people.images.device
     draws, parts = torch.Generator(device).manual_seed(seed), []
-    for images, labels in batches(people, 256):
+    for images, labels in zip(people.images.split(256), people.labels.split(256), strict=True):
         faces = model.preprocess(images).contiguous(memory_format=torch.channels_last)
         faces = augment(faces, draws, labels) if augment else faces
         with devices.numbers(precision, device):
@@ -46,10 +46,12 @@ def train_unfrozen(model, train: Faces, val: Faces, cfg: TrainConfig, *, passes:
         return training.fit(model, train, val, cfg, checkpoint=checkpoint), 0
     how = {"precision": devices.pick_precision(cfg.precision, device)}
     together = stored_maps(model, train, **how)
-    for k in range(1, stored):
-        together = together.join(stored_maps(model, train, augment=cfg.augment, seed=cfg.seed + k, **how))
+    for k in range(stored - 1):
+        seed = cfg.seed + 1 + 1000 * k  # no two views of one seed or of the next are alike
+        together = together.join(stored_maps(model, train, augment=cfg.augment, seed=seed, **how))
     features = stored_maps(model, val, **how)
     passing = time.perf_counter() - start  # part of what frozen layers cost
     head = models.build("head", backbone=model.backbone, count=model.unfrozen).share(model)
     fit = training.fit(head, together, features, replace(cfg, augment=None), checkpoint=checkpoint)
-    return replace(fit, seconds=fit.seconds + passing), stored
+    seconds = fit.seconds + passing
+    return replace(fit, seconds=seconds, images_per_second=fit.images_per_second * fit.seconds / seconds), stored
