@@ -187,7 +187,7 @@ def test_what_it_reads_is_declared(path, content):
     text = "\n".join(cell.source for cell in code(content.cells))
     for stage, name in re.findall(r'need\("(\w+)", "([\w./]+)"', text):
         assert f"{stage}/{name}" in content.metadata.fer.reads
-    if "cleaning.read" in text and path.stem[:2] != "02":
+    if "manifests.read(" in text and path.stem[:2] != "02":
         assert "02_cleaning/manifest.csv" in content.metadata.fer.reads
 
 

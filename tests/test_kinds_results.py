@@ -95,7 +95,6 @@ def test_a_folder_of_its_own_is_never_shared_either(tmp_path):
 
 def test_what_waits_for_a_run_that_failed_counts_and_what_cannot_be_read_does_not(tmp_path):
     leave(tmp_path / paths.ASIDE, FER, "quick")
-    assert folders.choose(tmp_path, DRAWN, "quick") == tmp_path, "made by hand: it is kept there anyway"
     paths.write_json(tmp_path / paths.ASIDE / "03_baseline_cnn" / paths.RECEIPT, {"facts": {}})
     assert folders.choose(tmp_path, DRAWN, "quick") != tmp_path
     (tmp_path / paths.ASIDE / "03_baseline_cnn" / "metrics.json").write_text("[")
@@ -146,27 +145,6 @@ def test_notebook_09_takes_what_exists_and_trains_nothing(walked, tmp_path):
     assert "data" not in row.fixed and goal == "09", "no data set is looked for"
     reads = pipeline.look_into(row.notebooks / "09_results.ipynb", row.helpers).reads
     assert all(name.startswith("?") for name in reads) and any("reference/" in name for name in reads)
-
-
-@pytest.mark.parametrize(
-    ("now", "kept"), [({"seed": "2"}, True), ({"budget": "full"}, False), ({"data": "elsewhere"}, False)]
-)
-def test_results_of_other_parameters_are_kept_beside_the_new_ones(now, kept, tmp_path, monkeypatch, capsys):
-    cells = 'seed: int = 0\nbudget: str = "auto"\ndata: str = ""'
-    (tmp_path / "notebooks").mkdir()
-    row = pipeline.Row(tmp_path / "notebooks", tmp_path, tmp_path / "out", {"budget": "quick"}, data_key="1")
-    cell = nbformat.v4.new_code_cell(cells, metadata={"tags": ["parameters"]})
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel}), row.notebooks / "03_x.ipynb"
-    )
-    monkeypatch.setattr(execution, "run", lambda path, folder, values, *rest: (folder / "a").write_text(str(values)))
-    pipeline.walk(row, "03")
-    first = (row.out_root / "03_x" / "a").read_text()
-    pipeline.walk(replace(row, fixed=row.fixed | now, data_key=now.get("data", "1")), "03")
-    files = [*row.out_root.glob("earlier/*/a")]
-    assert [path.read_text() for path in files] == [first] * kept
-    assert ("are kept in" in capsys.readouterr().out) == kept
 
 
 NAN, WIDE = float("nan"), "from 0 to below 1"

@@ -1,6 +1,7 @@
 """The page of results: what it says, what it loads, and how it looks in a browser."""
 
 import base64
+import shutil
 
 import nbformat
 import numpy as np
@@ -99,6 +100,19 @@ def test_every_notebook_has_its_screen_with_finding_number_reading_and_link(outp
     test = paths.read_json(outputs / "03_baseline_cnn" / "small_cnn" / "metrics.json")["test"]
     first = html.text.split("All figures side by side")[0]
     assert f"{test['accuracy']:.1%} of the" in first and "small cnn, the best on val of 2 networks" in first
+
+
+def test_the_best_is_one_of_this_run_and_a_damaged_file_spoils_no_page(outputs):
+    better = paths.read_json(outputs / "03_baseline_cnn/metrics.json")
+    better["val"]["accuracy"], better["model"] = 1, "kept_one"
+    paths.write_json(paths.REFERENCE / "08_record/metrics.json", better)  # perhaps of other data
+    shutil.rmtree(outputs / "08_record", ignore_errors=True)
+    page.make(outputs)
+    first = pages.Html(outputs / "index.html").text.split("All figures side by side")[0]
+    assert "small cnn, the best on val of 2 networks" in first
+    (outputs / "04_transfer_learning/metrics.json").write_text("[")
+    page.make(outputs)
+    assert "isn't as this version writes it" in pages.Html(outputs / "index.html").text
 
 
 def test_the_kept_headlines_are_the_numbers_of_their_files():

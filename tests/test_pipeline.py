@@ -374,13 +374,14 @@ def test_ctrl_c_ends_the_kernel_and_keeps_the_checkpoint(row, counted, tmp_path)
     assert again(row, counted, "01") == []
 
 
-def test_results_made_by_hand_are_set_aside_not_deleted(row, counted):
+def test_results_made_by_hand_are_kept_for_good(row, counted):
     by_hand = row.out_root / "01_first" / "model.txt"
     by_hand.parent.mkdir(parents=True)
     by_hand.write_text("hours of work")
     assert again(row, counted, "01") == ["01_first"]
     assert not by_hand.exists(), "old and new results are never mixed"
-    assert (row.out_root / ".previous" / "01_first" / "model.txt").read_text() == "hours of work"
+    again(replace(row, fixed=row.fixed | {"seed": "5"}), counted, "01")
+    assert (row.out_root / "earlier" / "01_first_by_hand" / "model.txt").read_text() == "hours of work"
 
 
 def test_results_made_by_hand_after_a_failure_are_kept_and_those_from_before_too(row, counted):
@@ -459,3 +460,10 @@ def test_a_folder_that_cannot_be_written_is_named():
     for call in (lock, lambda: paths.stage("01_first", "/sys/fer"), lambda: paths.write_json("/sys/fer/a.json", {})):
         with pytest.raises(OSError, match=r"/sys/fer.* can't be written: its folder is read-only; give another folder"):
             call()
+
+
+@pytest.mark.parametrize(("now", "kept"), [({"seed": "2"}, True), ({"budget": "full"}, False)])
+def test_results_of_other_parameters_are_kept_beside_the_new_ones(row, counted, now, kept, capsys):
+    again(row, counted, "01")
+    again(replace(row, fixed=row.fixed | now), counted, "01")
+    assert bool([*row.out_root.glob("earlier/*/count.txt")]) == kept == ("are kept in" in capsys.readouterr().out)

@@ -296,6 +296,9 @@ def test_another_device_is_another_run_only_where_one_is_named(people, whole, st
         name: runs.finished(replace(spec, where=replace(spec.where, device=name))) for name in ("auto", "cpu", "cuda")
     }
     assert on["auto"]["device"] == "cpu" and on["cpu"] and on["cuda"] is None
+    for precision, found in (("float32", True), ("bfloat16", False)):  # trained in float32
+        asked = replace(spec.condition, config=replace(spec.condition.config, precision=precision))
+        assert bool(runs.finished(replace(spec, condition=asked))) == found
 
 
 def test_a_run_that_the_repository_keeps_is_not_trained_again(people, half, fits, study, tmp_path, monkeypatch):

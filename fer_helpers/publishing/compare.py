@@ -10,6 +10,7 @@ import pandas as pd
 
 from fer_helpers import paths, results, statistics
 from fer_helpers.publishing import rendering
+from fer_helpers.publishing.folders import content
 
 MACHINE = ("commit", "device", "threads", "precision", "versions")  # of a run card: time and place say nothing
 UNKNOWN = "not known: a folder has no receipt.json, as a run from the command line leaves"
@@ -42,19 +43,12 @@ def _differences(a: Path, b: Path, stages: list[str]) -> dict[str, dict[str, lis
     for stage in stages:
         cards = [paths.read_json(folder / stage / "metrics.json") for folder in (a, b)]
         runs = [{name: (card.get("run") or {}).get(name) for name in MACHINE} for card in cards]
-        sentences = _facts_changed(*(_facts(folder / stage) for folder in (a, b)))
+        receipts = [content(each / stage / paths.RECEIPT) for each in (a, b)]
+        sentences = _facts_changed(*(each.get("facts") or {} for each in receipts))
         sentences += [("data", each) for each in _changed(*(card.get("data") or {} for card in cards))]
         for kind, sentence in sentences + [("machine", each) for each in _changed(*runs)]:
             differs[kind][sentence].append(stage[:2])
     return differs
-
-
-def _facts(folder: Path) -> dict:
-    """What the notebook of a folder was run on, as its receipt names it; empty without one."""
-    try:
-        return paths.read_json(folder / paths.RECEIPT).get("facts") or {}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def _facts_changed(before: dict, after: dict) -> list[tuple[str, str]]:

@@ -157,7 +157,7 @@ def run(command: str, options: dict[str, str], out: Path) -> None:
         content = export(network, Path(folder, "m.onnx"), views=views, model_card=text).read_bytes()
     target = out / f"{source.stem}.onnx"
     if form == "web":
-        same = lambda page: not page.exists() or (page / "model.onnx").read_bytes() == content  # noqa: E731
+        same = lambda page: paths.is_new(page / "model.onnx") or (page / "model.onnx").read_bytes() == content  # noqa: E731
         target = paths.free(out / f"{source.stem}_web", same, "-") / "model.onnx"
     path = paths.write_beside(target, content)
     if options.get("INT8") == "1":

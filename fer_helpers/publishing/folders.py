@@ -17,18 +17,18 @@ def held(out_root: Path) -> list[dict]:
     """
     entries, name = [], "0[1-8]_*/metrics.json"
     for path in sorted([*out_root.glob(name), *out_root.glob(f"{paths.ASIDE}/{name}")]):
-        metrics, receipt = _content(path), _content(path.with_name(paths.RECEIPT))
-        finished = receipt or path.parent.parent.name != paths.ASIDE  # what was made by hand is kept there anyway
-        if finished and (data := metrics.get("data") or {}).get("key"):
+        metrics, receipt = content(path), content(path.with_name(paths.RECEIPT))
+        if (data := metrics.get("data") or {}).get("key"):
             budget = (receipt.get("facts") or {}).get("parameter budget") or (metrics.get("run") or {}).get("budget")
             entries.append({"stage": path.parent.name[:2], "data": data, "budget": budget or "auto"})
     return entries
 
 
-def _content(path: Path) -> dict:
+def content(path: Path) -> dict:
+    """What a JSON file holds; empty for one that is missing, damaged or no object."""
     with suppress(OSError, ValueError):
-        content = paths.read_json(path)
-        return content if isinstance(content, dict) else {}
+        found = paths.read_json(path)
+        return found if isinstance(found, dict) else {}
     return {}
 
 

@@ -68,8 +68,9 @@ def make(out_root: Path, notebooks: Path = paths.ROOT / "notebooks") -> None:
         path.unlink()
     for path, each in executed.items():
         rendering.write(path, notebook(each, path))
-    trained = [each.folder for each in sections if each.folder and each.stage[:2] in ("03", "04", "08")]
-    models = [paths.read_json(path) for each in trained for path in sorted(each.glob("**/metrics.json"))]
+    trained = [each for each in sections if each.metrics and each.stage[:2] in ("03", "04", "08")]
+    trained = [each for each in trained if not each.kept] or trained  # those of one data set
+    models = [paths.read_json(path) for each in trained for path in sorted(each.folder.glob("**/metrics.json"))]
     words = {"synthetic": synthetic, "sections": sections, "best": results.best_on_val(models), "about": about}
     for name, title in {"index": "The FER workbook", "contact_sheet": "All figures"}.items():
         rendering.write(out_root / f"{name}.html", rendering.render(f"{name}.html.j2", title=title, **words))

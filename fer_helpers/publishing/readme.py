@@ -29,13 +29,7 @@ def block(name: str) -> str:
 
     A paragraph or list item is one line, however the template breaks it.
     """
-    values = {"kept": kept, "leaderboard": leaderboard, "minutes": minutes, "notebooks": notebooks}
-    values |= {
-        "question": question,
-        "colab": colab,
-        "minutes_of": minutes_of,
-        "bench": lambda section: (read("bench.json") or {}).get(section),
-    }
+    values = globals() | {"bench": lambda section: (read("bench.json") or {}).get(section)}
     values["evaluations"] = lambda: len(pd.read_csv(paths.REFERENCE / "test_evaluations.csv"))
     values["given_away"] = lambda: predict.given_away().relative_to(paths.ROOT).as_posix()
     text = "".join(TEMPLATE.blocks[name](TEMPLATE.new_context(values))).strip()

@@ -206,15 +206,17 @@ def keep(spec: RunSpec, result: dict) -> dict:
 
 
 def finished(spec: RunSpec) -> dict | None:
-    """The stored result of this very run, on the device that is asked for, else the repository's, else None.
+    """The stored result of this very run, on the device and in the precision that are asked for, else the repository's.
 
-    The repository keeps no weights in its runs: those of published models lie in their model files.
+    None if there is none. The repository keeps the weights of few of its runs.
     """
+    wishes = {"device": spec.where.device, "precision": spec.condition.config.precision}
     for file in (spec.file, spec.published):
         result = read(file)
         if result and result["key"] == spec.key:
             complete = result["weights"] or not spec.condition.weights
-            if file == spec.published or (complete and spec.where.device in ("auto", result["device"])):
+            own = complete and all(wish in ("auto", result[name]) for name, wish in wishes.items())
+            if file == spec.published or own:
                 return result
     return None
 

@@ -137,9 +137,9 @@ def run_notebooks(command: str, options: dict[str, str]) -> Path:
     out, asked = out_of(options), notebook_parameters(options)
     more = {"command": f"make {command}", "verbose": options.get("VERBOSE", "0") != "0"}
     row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", out, fixed, asked, **more)
-    check_files(asked, out)
     if command != "09" or "DATA" in options:  # which takes what exists
         row = with_data(row, options)
+    check_files(asked, row.out_root)
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
     row = replace(row, fixed=row.fixed | {"out_root": str(row.out_root)})
@@ -232,7 +232,7 @@ def style() -> int:
     checks = (("ruff", "check"), ("ruff", "format", "--check"), ("nbstripout", "--verify", *keys, *notebooks))
     contracts = "from importlinter.cli import lint_imports as check; raise SystemExit(check(no_logo=True))"
     imports = subprocess.run([sys.executable, "-c", contracts], cwd=ROOT).returncode
-    return max(imports, *(module(*check) for check in checks))
+    return int(any([imports, *(module(*check) for check in checks)]))  # a signal's status is below 0
 
 
 def show_help() -> None:

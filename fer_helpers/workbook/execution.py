@@ -115,19 +115,20 @@ def made_by_hand(folder: Path) -> bool:
 def make_room(folder: Path, aside: Path) -> None:
     """Empty a stage's folder: old and new results are never mixed.
 
-    Finished results, and those made by hand in JupyterLab, move aside until the new ones are there; what a stopped run
-    left half-done goes. Checkpoints stay, and know which training they belong to: no run trains twice.
+    Finished results move aside until the new ones are there, and those made by hand in JupyterLab to `earlier/`, for
+    good; what a stopped run left half-done goes. Checkpoints stay, and know which training they belong to: no run
+    trains twice.
     """
     names = {path.name for path in folder.iterdir()} - {paths.CHECKPOINTS} if folder.exists() else set()
-    if names & set(STOPPED) and made_by_hand(folder):
+    by_hand = made_by_hand(folder) if names & set(STOPPED) else names
+    if by_hand and paths.RECEIPT not in names:
         kept = paths.free(folder.parent / "earlier" / f"{folder.name}_by_hand")
         kept.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(kept)
         folder.mkdir()
         move_checkpoints(kept, folder)
         print(f"      what was made by hand is kept in {kept}")
-        names = set()
-    if paths.RECEIPT in names or (names and not names & set(STOPPED)):
+    elif paths.RECEIPT in names:
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(aside)
@@ -169,7 +170,7 @@ def run(notebook: Path, folder: Path, parameters: dict, aside: Path, progress: P
         if done.metadata.papermill.get("exception"):  # sys.exit() in a cell, which papermill lets pass
             raise UserError("the notebook ended itself before its last cell")
     except papermill.PapermillExecutionError as error:
-        first = (error.evalue or "no message").strip().splitlines()[0]
+        first = ((error.evalue or "").strip() or "no message").splitlines()[0]
         raise failed(notebook, folder, f"{error.ename}: {first}", aside, progress) from None
     except (UserError, RuntimeError, TimeoutError) as error:  # among them a kernel that doesn't start
         reason = DIED if isinstance(error, DeadKernelError) else str(error)

@@ -217,8 +217,6 @@ def run(stage: Stage, row: Row, progress: execution.Progress, reason: str, follo
     paths.write_json(folder / paths.RECEIPT, content)
     if old := receipts.read(aside):
         keep_old(stage, row, old, now)
-    elif aside.exists():
-        print(f"      what lay there before, made by hand, is kept in {aside}")
     with suppress(OSError):  # results of other stages may wait there
         aside.parent.rmdir()
     print(f"      done in {execution.about(seconds)}")

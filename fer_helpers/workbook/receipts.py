@@ -8,6 +8,7 @@ from modulefinder import ModuleFinder
 from pathlib import Path
 
 from fer_helpers import identity, paths
+from fer_helpers.publishing import folders
 
 SMALL = 1_000_000  # bytes; of larger outputs only the size counts, so that a look costs no time
 NOT_COUNTED = ("run", "workbook")  # helpers that start notebooks
@@ -67,10 +68,8 @@ def written(folder: Path) -> dict[str, list]:
 
 def read(folder: Path) -> dict:
     """The receipt of a folder's last finished run; empty if there is none that can be read."""
-    with suppress(OSError, ValueError, AttributeError):
-        content = paths.read_json(folder / paths.RECEIPT)
-        return content if {"facts", "written", "seconds"} <= content.keys() else {}
-    return {}
+    content = folders.content(folder / paths.RECEIPT)
+    return content if {"facts", "written", "seconds"} <= content.keys() else {}
 
 
 def changes(old: dict, new: dict) -> Iterator[str]:
