@@ -72,7 +72,7 @@ def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(trie
         assert sum(parts["operations"].values()) == pytest.approx(1, abs=1e-3)
         assert parts["epoch"]["products at full rate"] == parts["share_of_product_rate"] > 0
         assert {"preprocess and augment", "forward", "backward"} < set(parts["step_ms"])
-        assert min(*parts["step_ms"].values(), *numbers(loops)) >= 0 and "What binds: " in parts["binds"]
+        assert min(*parts["step_ms"].values(), *numbers(loops)) >= 0
     assert [row["precision"] for row in section["products"]] == ["float32", "bfloat16"]
     assert [each["images"] for each in section["growth"]["runs"]] == [128, 256]
     assert section["growth"]["runs"][0]["memory_peak_mb"] > 100

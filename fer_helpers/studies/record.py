@@ -20,8 +20,6 @@ from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
 POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone; below 0, to be added
-# Columns of FER+'s fer2013new.csv (Barsoum et al., 2016) in our order, without contempt, unknown and no face
-FERPLUS = ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
 
 
 @dataclass(frozen=True)
@@ -102,14 +100,16 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
     """
     files = [] if path is None else [folder / ferplus.FILE for folder in (path, path.parent)]
     file = next((each for each in files if each.is_file()), None)
-    rows = doubts.name.str.extract(r"row_(\d+)$")[0].dropna().astype(int)
-    if file is None or rows.empty:
+    if file is None or not doubts.name.str.startswith("row_").all():
         return ""
-    votes = pd.read_csv(file)[FERPLUS].iloc[rows].to_numpy()
-    table = doubts.loc[rows.index].assign(majority=np.array(SEVEN)[votes.argmax(axis=1)])
+    try:
+        votes = ferplus.votes_on(doubts.name, np.full(len(doubts), "train"), file)[[*SEVEN]]
+    except ValueError as error:
+        return str(error)
+    table = doubts.assign(majority=np.array(SEVEN)[votes.to_numpy().argmax(axis=1)])
     differ = table[table.label != table.likeliest]
     agrees, kept = ((differ[name] == differ.majority).mean() for name in ("likeliest", "label"))
-    where = f"where the audit contradicts the label ({len(differ):,} of {len(rows):,} faces)"
+    where = f"where the audit contradicts the label ({len(differ):,} of {len(table):,} faces)"
     most = f"most votes agree with the audit in {agrees:.0%}, with the label in {kept:.0%}"
     return f"FER+ (ten votes a face): {where}, {most}."
 

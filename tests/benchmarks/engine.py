@@ -25,7 +25,6 @@ def measure(data: str, small: bool, out_root: str) -> dict:
         growth = [measured("engine", "epoch", folder, size, warm) for size in sizes]
     show("Matrix products, billions of multiplications and additions a second", work["products"])
     show("Milliseconds of a step of 128 faces", [each["step_ms"] for each in work["networks"].values()])
-    print(*(each["binds"] for each in work["networks"].values()), sep="\n")
     show("An epoch of the baseline by number of faces", growth)
     epochs = {network: medians(loops, network) for network in usual.NETWORKS}
     growth = {"runs": growth, "exponent": exponents(growth)}

@@ -22,11 +22,6 @@ KINDS |= {"pooling": ("pool",), "ReLU": ("relu", "threshold", "clamp_min")}
 KINDS |= {"dropout": ("bernoulli", "dropout", "aten::mul", "aten::div")}
 KINDS |= {"filling and copying": ("fill_", "copy", "zero_", "aten::to")}
 PRODUCTS = ("convolution", "matrix product")
-BINDS = {
-    "products below it": "convolutions and matrix products that run below the machine's full rate",
-    "other operations": "operations beside the products, which move memory and compute little",
-    "outside": "what happens outside forward and backward",
-}
 
 
 def work(folder: str, steps: str, turns: str) -> dict:
@@ -88,22 +83,7 @@ def share(network: str, folder: str, steps: int, turns: int, rates: list[dict]) 
         "step_ms": {name: round(1e3 * float(np.median([run[2][name] for run in runs])), 3) for name in runs[0][2]},
         "operations": {name: round(part, 4) for name, part in kinds.items()},
     }
-    return shares | {"binds": binds(network, shares)}
-
-
-def binds(network: str, shares: dict) -> str:
-    """What keeps a network's training from the machine's full rate, in sentences made from the numbers."""
-    pieces = shares["epoch"]
-    others = {name: part for name, part in shares["operations"].items() if name not in PRODUCTS}
-    most = sorted(others, key=others.get, reverse=True)[:3]
-    slowest = ", ".join(f"{name} {others[name]:.0%}" for name in most)
-    return (
-        f"{network}, {shares['precision']}: of an epoch's time, products at the machine's full rate would take "
-        f"{pieces['products at full rate']:.0%}, convolutions and matrix products take "
-        f"{pieces['products below it']:.0%} beyond that, the network's other operations "
-        f"{pieces['other operations']:.0%} (of forward and backward: {slowest}), and {pieces['outside']:.0%} passes "
-        f"outside forward and backward. What binds: {BINDS[max(BINDS, key=pieces.get)]}."
-    )
+    return shares
 
 
 class Steps:
