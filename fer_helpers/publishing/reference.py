@@ -115,7 +115,6 @@ def make(out_root: Path) -> None:
     removed = table.loc[~table.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
     _keep_evaluations(out_root / "test_evaluations.csv")
-    keep_benchmarks(out_root / "bench.json")
     for name in filter(lambda name: (out_root / name).exists(), (*GIVEN_AWAY, SECOND)):
         _keep_weights(out_root / name, paths.REFERENCE / name)
     readme.write()

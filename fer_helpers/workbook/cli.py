@@ -208,6 +208,7 @@ def reference(command: str, options: dict[str, str]) -> None:
     if sources.find(data_of(options)).path is None:
         raise UserError("The reference is made from FER-2013: name it, like make reference DATA=archive.zip")
     os.environ[paths.MOSAIC] = "1"
+    kept.keep_benchmarks(out_of(options) / "bench.json")  # notebook 09 reads it
     for path in sorted(out_of(options).glob(f"0[678]_*/{paths.RECEIPT}")):  # finished studies; 09 reads them
         run_notebooks(path.parent.name[:2], options)
     kept.make(run_notebooks(command, options))
