@@ -45,16 +45,16 @@ def measure(data: str, small: bool, out_root: str) -> dict:
     test, turns = (test.select(np.arange(8)), (2, 1)) if small else (test, (200, 5))  # faces that are timed, repeats
     rows, versions = [], {}
     peers = {} if small else {"fer": fer_place(), "face-api": face_api_place()}
-    with one_core():
-        for name, (command, place) in peers.items():
+    for name, (command, place) in peers.items():
+        with one_core():
             found = answers(command, place, test, turns)
-            versions |= found["versions"]
-            for way, each in found["ways"].items():  # a slow way is asked about every so many faces
-                some = test.select(np.arange(0, len(test), each["step"]))
-                rows.append(row(name, way, labels_of(each["words"]), some, each["ms"]))
-        files = [file for name in predict.GIVEN_AWAY if (file := paths.REFERENCE / name).exists()]
-        for file in files[: 1 if small else None]:
-            rows += ours(file, test, turns, VIEWS[:2] if small else VIEWS, out_root)
+        versions |= found["versions"]
+        for way, each in found["ways"].items():  # a slow way is asked about every so many faces
+            some = test.select(np.arange(0, len(test), each["step"]))
+            rows.append(row(name, way, labels_of(each["words"]), some, each["ms"]))
+    files = [file for name in predict.GIVEN_AWAY if (file := paths.REFERENCE / name).exists()]
+    for file in files[: 1 if small else None]:
+        rows += ours(file, test, turns, VIEWS[:2] if small else VIEWS, out_root)
     for each in rows:
         print(f"{each['model']}, {each['way']}: {each['accuracy']:.1%}, {each['ms']:.2f} ms a face")
     paths.save_figure(figure(rows, test), paths.ROOT / out_root / "peers.png")
@@ -144,7 +144,8 @@ def ours(file: Path, test: Faces, turns: tuple[int, int], views: tuple, out_root
                 parts = np.array_split(faces, -(-len(faces) // predict.BATCH))
                 guess = np.concatenate([ask(part).argmax(axis=1) for part in parts])
                 way = f"{count} view{'s' * (count > 1)}, {runtime}"
-                rows.append(row(file.stem, way, guess, test, milliseconds(ask, faces, turns)))
+                with one_core():
+                    rows.append(row(file.stem, way, guess, test, milliseconds(ask, faces, turns)))
     return rows
 
 
