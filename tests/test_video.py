@@ -46,9 +46,11 @@ def test_a_film_becomes_a_table(model, astronaut, tmp_path):
     target = video.write_table(model, film, tmp_path / "a film.csv", fps=5, threshold=0.4, annotated=True)
     table = pd.read_csv(target)
     assert list(table.columns) == video.COLUMNS and target.name == "a film.csv"
-    marked = list(video.frames(tmp_path / "a film-annotated.mp4", 100))
-    assert [round(seconds, 1) for seconds, _ in marked] == sorted({round(each, 1) for each in table.seconds})
-    assert marked[0][1].size == (400, 300)
+    marked, own = (list(video.frames(tmp_path / name, 1000)) for name in ("a film-annotated.mp4", film.name))
+    assert [seconds for seconds, _ in marked] == pytest.approx([seconds for seconds, _ in own], abs=0.002)
+    assert len(marked) == 30 and marked[0][1].size == (400, 300)
+    drawn = [np.abs(np.asarray(a[1], int) - np.asarray(b[1], int)).max() for a, b in zip(marked, own, strict=True)]
+    assert min(drawn) > 80, "every frame has its boxes, also between the moments"
     face = table[table.face == table.face.mode()[0]]
     assert face.seconds.is_monotonic_increasing and len(face) >= 12 and (face.likeliest == "happy").mean() > 0.8
     assert np.allclose(np.diff(sorted(table.seconds.unique())), 0.2, atol=0.001), "five a second"
@@ -123,6 +125,15 @@ def test_a_film_that_breaks_off_keeps_what_came_before(astronaut, tmp_path):
     (tmp_path / "broken.avi").write_bytes(film.read_bytes()[: film.stat().st_size * 2 // 3])
     whole, broken = (len(list(video.frames(tmp_path / f"{name}.avi", 10))) for name in ("whole", "broken"))
     assert whole == 20 and 0 < broken < 20
+
+
+def test_a_film_that_ends_before_its_time_is_told(astronaut, tmp_path):
+    film = shot(tmp_path / "whole.avi", [astronaut.crop((0, 0, 400, 300)).rotate(k) for k in range(60)])
+    (tmp_path / "broken.avi").write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    for name, told in (("whole", 0), ("broken", 1)):
+        lines = []
+        list(video.frames(tmp_path / f"{name}.avi", 10, lines.append))
+        assert len(lines) == told and all("of 6.0 seconds" in line for line in lines)
 
 
 def test_a_film_that_breaks_off_warns(model, astronaut, monkeypatch):

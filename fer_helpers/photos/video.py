@@ -3,6 +3,7 @@
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fer_helpers.photos import album, detection
 PYAV = "av>=14"  # as in pyproject.toml's extra
 LONGEST = 640  # pixels of a film's frame: enough for faces from a tenth of it
 MIN_FACE = 0.1
+LACKING = 2  # seconds at a film's end without a frame, from which on it counts as broken off
 JUMP = 60  # seconds without a frame that no screen recording has: the clock jumps
 COLUMNS = ["seconds", "face", "left", "top", "side", "answer", "likeliest", "probability", *EMOTIONS]
 
@@ -23,7 +25,7 @@ def frames(path: str | Path, fps: float, log: Callable = print) -> Iterator[tupl
     """Yield (seconds from the film's start, upright picture) of a film, `fps` of them a second at most.
 
     Raises ValueError that says what is wrong; of a film that breaks off after the frames before that. log: is told of a
-    clock that jumps.
+    clock that jumps, and of a film that ends before its time.
     """
     try:
         import av
@@ -37,12 +39,15 @@ def frames(path: str | Path, fps: float, log: Callable = print) -> Iterator[tupl
             stream = film.streams.video[0]
             stream.thread_type = "AUTO"
             start = None if film.start_time is None else film.start_time / av.time_base
-            clock = Clock(start, 1 / float(stream.guessed_rate or 25), log)
+            rate = float(stream.guessed_rate or 25)
+            clock, whole = Clock(start, 1 / rate, log), max((film.duration or 0) / av.time_base, stream.frames / rate)
             for frame in film.decode(stream):
                 seconds = clock.seconds(frame.time)
                 if seconds >= due - 1e-6:
                     due = (math.floor(seconds * fps + 1e-6) + 1) / fps  # the next point of the grid
                     yield seconds, frame.to_image().rotate(frame.rotation, expand=True)
+            if clock.last is not None and not clock.jumps and clock.last + LACKING < whole:
+                log(f"Careful: the last frame of {path} is at {clock.last:.1f} of {whole:.1f} seconds.")
     except FileNotFoundError:
         raise ValueError(f"There is no film {path}.") from None
     except (av.FFmpegError, OSError) as error:
@@ -119,28 +124,42 @@ def write_table(
     """A row a face and moment of a film, or one that says "no face"; boxes are in pixels of the film.
 
     target: the table, .csv or .json; other answers that lie there are kept, and the table gets a number. fps: frames a
-    second that are looked at. threshold: the probability below which the answer is "not sure". annotated: the frames
-    that are looked at are written too, as a film with boxes and answers, LONGEST pixels at most, beside the table.
+    second that are looked at. threshold: the probability below which the answer is "not sure". annotated: the film with
+    boxes and answers is written too, beside the table.
     """
-    lines, shot, count, path = [], None, 0, Path(path)
+    lines, moments, path = [], [], Path(path)
     with paths.writing(target), tempfile.TemporaryDirectory() as folder:
         for seconds, frame, faces in follow(model, path, fps=fps):
-            count += 1
+            moments.append((seconds, [face.scaled(frame.scale) for face in faces.values()]))
             moment = {"seconds": round(seconds, 3)}
             for number, face in faces.items():
                 answer = album.answer_columns(face, frame.scale, threshold)
                 lines.append(moment | {"face": number} | answer)
             lines += [] if faces else [moment | {"answer": album.NO_FACE}]
-            if annotated:
-                shot = shot or Shot(Path(folder, "film.mp4"), frame.image)
-                shot.add(seconds, album.annotated(frame.image, [*faces.values()], threshold))
         table = album.write_table(target, lines, COLUMNS)
-        if shot:
-            beside = paths.write_beside(table.with_name(f"{table.stem}-annotated.mp4"), shot.close().read_bytes())
+        if annotated:
+            film = annotate(path, moments, Path(folder, "film.mp4"), threshold).read_bytes()
+            beside = paths.write_beside(table.with_name(f"{table.stem}-annotated.mp4"), film)
     faces = {line["face"] for line in lines if "face" in line}
-    print(f"{count:,} frames of {path.name}, {len(faces)} faces, {len(lines):,} rows: {table}")
-    print(f"the annotated film: {beside}" if shot else "", end="\n" if shot else "")
+    print(f"{len(moments):,} frames of {path.name}, {len(faces)} faces, {len(lines):,} rows: {table}")
+    if annotated:
+        print(f"the annotated film, without its sound: {beside}")
     return table
+
+
+def annotate(path: Path, moments: list, target: Path, threshold: float) -> Path:
+    """Write a film anew with boxes and answers: its size, all its frames, each with the faces of the last moment.
+
+    moments: (seconds, faces in pixels of the film) that were looked at.
+    """
+    shot, now = None, 0
+    with suppress(ValueError):  # it breaks off, as `follow` has said
+        for seconds, picture in frames(path, 1000, lambda line: None):
+            while now + 1 < len(moments) and moments[now + 1][0] <= seconds:
+                now += 1
+            shot = shot or Shot(target, picture)
+            shot.add(seconds, album.annotated(picture, moments[now][1], threshold))
+    return shot.close()
 
 
 class Shot:
