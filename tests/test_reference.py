@@ -316,14 +316,7 @@ def code_cells(path: Path) -> list[str]:
     return [text for cell in own if "google.colab" not in (text := "".join(cell["source"]))]
 
 
-WAITING = {"04", "05", "06", "07"}  # for long runs on FER-2013: their copies are of older cells, on synthetic faces
-COPIES = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.xfail(strict=True)] if path.stem[:2] in WAITING else [])
-    for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
-]
-
-
-@pytest.mark.parametrize("source", COPIES)
+@pytest.mark.parametrize("source", sorted((paths.ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_the_kept_copies_were_executed_from_the_notebooks_as_they_are(source):
     copy = paths.REFERENCE / "notebooks" / source.name
     assert code_cells(copy) == code_cells(source), "make reference executes it anew"

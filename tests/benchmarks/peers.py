@@ -136,21 +136,23 @@ def answers(command: list, place: Path, test: Faces, turns: tuple[int, int]) -> 
 
 def ours(file: Path, test: Faces, turns: tuple[int, int], views: tuple, out_root: str) -> list[dict]:
     """The lines of a published model: by PyTorch in each precision of this machine, and as an ONNX file."""
-    network, faces, rows = models.load(file), test.images.numpy(), []
-    training.evaluate_on_test(network, test, stage="bench_peers", name=file.stem, out_root=out_root, views=1)  # logged
+    network, name, faces, rows = models.load(file), file.stem, test.images.numpy(), []
+    training.evaluate_on_test(network, test, stage="bench_peers", name=name, out_root=out_root, views=1)  # logged
     for count in views:
         with tempfile.TemporaryDirectory() as folder:
-            for runtime, ask in runtimes(network, count, Path(folder)).items():
+            file = export.export(network, Path(folder) / "model.onnx", views=count)
+            all_cores, one = (runtimes(network, count, file, threads) for threads in (os.cpu_count() or 1, 1))
+            for runtime, ask in all_cores.items():
                 parts = np.array_split(faces, -(-len(faces) // predict.BATCH))
                 guess = np.concatenate([ask(part).argmax(axis=1) for part in parts])
                 way = f"{count} view{'s' * (count > 1)}, {runtime}"
                 with one_core():
-                    rows.append(row(file.stem, way, guess, test, milliseconds(ask, faces, turns)))
+                    rows.append(row(name, way, guess, test, milliseconds(one[runtime], faces, turns)))
     return rows
 
 
-def runtimes(network: torch.nn.Module, views: int, folder: Path) -> dict[str, Callable]:
-    """What answers (N, 48, 48) faces with (N, 7) probabilities, by name."""
+def runtimes(network: torch.nn.Module, views: int, exported: Path, threads: int) -> dict[str, Callable]:
+    """What answers (N, 48, 48) faces with (N, 7) probabilities, by name. threads: of onnxruntime."""
 
     def by_torch(precision: str) -> Callable:
         def ask(faces: np.ndarray) -> np.ndarray:
@@ -160,7 +162,7 @@ def runtimes(network: torch.nn.Module, views: int, folder: Path) -> dict[str, Ca
         return ask
 
     ways = {precision: by_torch(precision) for precision in ("float32", devices.pick_precision("auto", CPU))}
-    runs = export.session(export.export(network, folder / "model.onnx", views=views))
+    runs = export.session(exported, threads)
     return ways | {"ONNX": lambda faces: runs.run(None, {"faces": faces})[0]}
 
 
