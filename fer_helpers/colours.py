@@ -24,10 +24,10 @@ MODELS = {  # Paul Tol's "muted" scheme, https://sronpersonalpages.nl/~pault/, n
 
 def of_series(names: Iterable[str]) -> list:
     """A colour for each of several series; what is neither split nor model takes the next of the palette."""
-    known, others = SPLITS | MODELS, iter(PALETTE)
-    colours = []
+    others, colours = iter(PALETTE), []
     for name in names:
         words = name.replace("_", " ").lower()
-        own = [colour for pattern, colour in known.items() if re.search(rf"\b({pattern})\b", words)]
+        own = [SPLITS[each] for each in SPLITS if re.fullmatch(rf"(.*, )?({each})( \(.*\))?", words)]
+        own += [MODELS[each] for each in MODELS if re.search(rf"\b{each}\b", words)]
         colours.append(own[0] if own else next(others))
     return colours

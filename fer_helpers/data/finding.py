@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from fer_helpers.data import vocabulary
 
-PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip")  # where several files lie together
+# where several files lie together
+PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip", "fer2013.tar.gz")
 ENDINGS = {".zip": "zip", ".csv": "csv", **dict.fromkeys((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"), "tar")}
 LOOKED = 5000  # folders that are looked into, the nearest first
 LEFT_BEHIND = ("thumbs.db", "desktop.ini", "lost+found", "system volume information")  # by systems
@@ -60,9 +61,10 @@ def nearest(start, inside: Callable) -> tuple | None:
         if files:
             best, *others = sorted(files, key=rank)
             if others and best.lower() not in PREFERRED:
+                several = ", ".join([best, *others][:5])
                 raise ValueError(
-                    f"{folder} holds several files that may be the data: {', '.join([best, *others][:5])}. Name one of "
-                    "them, or make one CSV of them with a column Usage."
+                    f"{folder.name or 'It'} holds several files that may be the data: {several}. Name one of them, or "
+                    "make one CSV of them with a column Usage."
                 )
             return folder / best, layout_of(best)
         queue += [folder / name for name in folders]

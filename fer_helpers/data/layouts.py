@@ -29,7 +29,7 @@ EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
 LARGEST_ZIP = 10_000_000_000  # bytes of all that a zip holds, unpacked
 LISTED = 1000  # files that a problem names; the others are counted
-OUTSIDE = "Files left out whose path leads out of the archive"
+OUTSIDE = "Files left out that lead out of the archive or are none"
 
 
 class Entry(NamedTuple):
@@ -116,6 +116,14 @@ def _check_size(path, size):
         raise ValueError(f"{path} would unpack to {size / 1e9:,.0f} GB, FER-2013 to less than 1: not this file.")
 
 
+def _looked(path, look, *where):
+    """Where the data lies in an archive; ValueError that names the archive where that can't be known."""
+    try:
+        return look(*where)
+    except ValueError as error:
+        raise ValueError(f"{path.name} must be unpacked first. {error}") from None
+
+
 def _read_tar(path, problems, wrap):
     size = 0
 
@@ -128,9 +136,11 @@ def _read_tar(path, problems, wrap):
         except tarfile.FilterError:
             problems[OUTSIDE].append((member.name, ""))
 
+    if not hasattr(tarfile, "data_filter"):
+        raise ValueError(f"{path.name}: reading a tar takes Python 3.11.4 or newer. Unpack it and give the folder.")
     with tempfile.TemporaryDirectory() as place, tarfile.open(path) as archive:
         archive.extractall(place, filter=inside)
-        if not (there := finding.look(Path(place))):
+        if not (there := _looked(path, finding.look, Path(place))):
             raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
         return _read(*there, problems, wrap + "tar of ")
 
@@ -144,9 +154,9 @@ def _read_zip(path, problems, wrap):
         names = ((info.filename.replace("\\", "/").removeprefix("./"), info) for info in archive.infolist())
         entries = [Entry(name, info.file_size, info) for name, info in names if ".." not in name.split("/")]
         if outside := [(info.filename, "") for info in archive.infolist() if ".." in re.split(r"[/\\]", info.filename)]:
-            problems[OUTSIDE] = outside
+            problems[OUTSIDE] += outside
         place_of, inside = finding.tree(entries, archive)
-        if not (there := finding.nearest(PurePosixPath(), inside)):
+        if not (there := _looked(path, finding.nearest, PurePosixPath(), inside)):
             raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
         at, layout = there
         if layout == "folder":

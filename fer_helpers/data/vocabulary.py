@@ -58,7 +58,7 @@ def meanings(words: set[str], usual: tuple | dict, problems: dict) -> dict[str, 
     elif digits and 0 not in digits and max(digits) == 7:
         of |= {word: SEVEN.index(RAF_ORDER[k - 1]) for word, k in numbers.items()}
         usual = ()  # FER-2013's own numbers mean something else: all seven are told
-    elif len(digits) > 1:
+    elif len(digits) > 1 and len({*of.values()} - {None}) < len(SEVEN):
         raise ValueError(
             f"The emotions are the numbers {', '.join(map(str, sorted(digits)))}: their order can't be known. "
             f"Known are 0 to 6 (FER-2013: {', '.join(CSV_ORDER)}) and 1 to 7 (RAF-DB: {', '.join(RAF_ORDER)}); write "
