@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import cycle
 
 import seaborn as sns
 
@@ -24,7 +25,7 @@ MODELS = {  # Paul Tol's "muted" scheme, https://sronpersonalpages.nl/~pault/, n
 
 def of_series(names: Iterable[str]) -> list:
     """A colour for each of several series; what is neither split nor model takes the next of the palette."""
-    others, colours = iter(PALETTE), []
+    others, colours = cycle(PALETTE), []
     for name in names:
         words = name.replace("_", " ").lower()
         own = [SPLITS[each] for each in SPLITS if re.fullmatch(rf"(.*, )?({each})( \(.*\))?", words)]
