@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_helpers import devices, settings
-from fer_helpers.faces import Faces, batches, shuffled
+from fer_helpers.faces import Faces, shuffled
 from tests.benchmarks import usual
 from tests.benchmarks.fresh import timed
 
@@ -93,7 +93,8 @@ class Steps:
         self.people, self.precision = people, precision
         self.model = usual.build(network).to(memory_format=torch.channels_last).train()
         self.loss_of = settings.make_loss(people.counts(), usual.CONFIG)
-        self.fixed = [(self.prepared(images), labels) for images, labels in batches(people, usual.CONFIG.batch_size)]
+        parts = (each.split(usual.CONFIG.batch_size) for each in (people.images, people.labels))
+        self.fixed = [(self.prepared(images), labels) for images, labels in zip(*parts, strict=True)]
 
     def prepared(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 48, 48) uint8 -> what the network trains on."""
