@@ -32,6 +32,11 @@ def test_any_mode_becomes_grey_or_rgb(mode):
     assert (square == 200).all() or mode not in ("L", "RGB", "RGBA", "LA")
 
 
+def test_sixteen_bits_keep_their_upper_eight():
+    levels = np.arange(48 * 48, dtype=np.uint16).reshape(48, 48) % 256
+    assert np.array_equal(face(Image.fromarray(levels * 256 + 17)), levels.astype(np.uint8))
+
+
 def test_transparent_parts_are_white_and_the_centre_is_kept():
     assert (face(Image.new("RGBA", (96, 48), (0, 0, 0, 0))) == 255).all()
     wide, tall = np.zeros((48, 144), dtype=np.uint8), np.zeros((300, 100), dtype=np.uint8)

@@ -74,7 +74,6 @@ KINDS = {  # what people have: (name -> bytes, counts of an emotion in train, va
         "Files outside the emotion",
     ),
     "capitals": (called(NOUNS, {"Train": "x" * 6, "TEST": "x" * 2}), None, "Anger as angry"),
-    "three folders": (called(EMOTIONS, {"train": "xxx", "valid": "xx", "test": "x"}), (3, 2, 1), ""),
     "official folders": (called(EMOTIONS, OFFICIAL), (6, 2, 2), ""),
     "validation alone": (
         called(EMOTIONS, {"train": "x" * 10, "validation": "x"}),

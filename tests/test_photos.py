@@ -100,6 +100,24 @@ def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, mos
     assert detection.detect(photo.image) and 0 < fresh.measured("photos", "memory", file) < most
 
 
+@pytest.mark.slow
+def test_a_thousand_files_and_three_broken_ones_are_997_answers_and_three_reasons(tmp_path, model):
+    small = saved(album.sheet()[0].crop((25, 25, 125, 125)).resize((40, 40)), "JPEG").getvalue()
+    for k in range(997):
+        file = tmp_path / f"{k % 3}" / f"{k:03}.{'JPG' if k < 3 else 'jpg'}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(small)
+    broken = {"a.jpg": b"%PDF-1.7", "notes.txt": b"", "c.jpeg": small[:-200]}
+    for name, content in (broken | {"._hidden.jpg": b"of macOS"}).items():
+        (tmp_path / name).write_bytes(content)
+    logged, lines, reasons = [], [], {}
+    for name, photo, faces in album.recognise(model, album.collect(str(tmp_path)), log=logged.append):
+        lines += album.rows(name, photo, faces, 0.5) if faces else []
+        reasons |= {} if faces else {name: photo}
+    assert len({line["picture"] for line in lines}) == 997 and reasons.keys() == broken.keys()
+    assert logged[-1] == "1,000 of 1,000 pictures" and "damaged" in reasons["c.jpeg"]
+
+
 def test_boxes_are_in_pixels_of_the_file(model, astronaut, tmp_path):
     astronaut.resize((4096, 4096)).save(tmp_path / "large.png")
     ((name, photo, faces),) = album.recognise(model, album.collect(str(tmp_path / "large.png")))

@@ -462,8 +462,10 @@ def test_a_folder_that_cannot_be_written_is_named():
             call()
 
 
-@pytest.mark.parametrize(("now", "kept"), [({"seed": "2"}, True), ({"budget": "full"}, False)])
+@pytest.mark.parametrize(
+    ("now", "kept"), [({"seed": "2"}, True), ({"budget": "full"}, False), ({"data": "elsewhere"}, False)]
+)
 def test_results_of_other_parameters_are_kept_beside_the_new_ones(row, counted, now, kept, capsys):
     again(row, counted, "01")
-    again(replace(row, fixed=row.fixed | now), counted, "01")
+    again(replace(row, fixed=row.fixed | now, data_key=now.get("data", "key")), counted, "01")
     assert bool([*row.out_root.glob("earlier/*/count.txt")]) == kept == ("are kept in" in capsys.readouterr().out)

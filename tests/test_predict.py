@@ -7,7 +7,7 @@ from PIL import Image
 
 from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS
-from fer_helpers.predict import GIVEN_AWAY, given_away, load_model, predict_emotion
+from fer_helpers.predict import GIVEN_AWAY, given_away, load_model, predict_emotion, probabilities
 
 
 @pytest.fixture
@@ -33,7 +33,6 @@ def test_the_preprocessing_is_that_of_training(model, grey):
         faces = model.preprocess(torch.from_numpy(grey)[None])
         expected = (model(faces).softmax(1)[0] + model(faces.flip(-1)).softmax(1)[0]) / 2
     assert list(predict_emotion(model, grey).probabilities.values()) == pytest.approx(expected.tolist())
-    assert predict_emotion(model, grey, views=10) != predict_emotion(model, grey)
 
 
 def test_a_file_an_array_and_a_picture_get_the_same_answer(model, grey, tmp_path):
@@ -41,6 +40,24 @@ def test_a_file_an_array_and_a_picture_get_the_same_answer(model, grey, tmp_path
     Image.fromarray(grey).save(tmp_path / "face.png")
     for form in (tmp_path / "face.png", str(tmp_path / "face.png"), Image.fromarray(grey), grey / 255):
         assert predict_emotion(model, form) == expected
+
+
+def test_views_are_a_setting_of_prediction(model, grey):
+    faces = np.stack([grey, grey[::-1]])
+    one, two, ten = (probabilities(model, faces, views) for views in (1, 2, 10))
+    mirrored = probabilities(model, faces[:, :, ::-1], 1)
+    assert two == pytest.approx((one + mirrored) / 2, abs=1e-6) and np.abs(ten - two).max() > 1e-6
+    assert [*predict_emotion(model, grey, views=10).probabilities.values()] == pytest.approx(ten[0], abs=1e-6)
+
+
+def test_what_is_no_picture_is_refused_by_name(model, tmp_path):
+    (tmp_path / "face.jpg").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"face\.jpg can't be used: not an image"):
+        predict_emotion(model, tmp_path / "face.jpg")
+    with pytest.raises(ValueError, match=r"The picture can't be used: .* has shape"):
+        predict_emotion(model, np.zeros(48))
+    with pytest.raises(FileNotFoundError):
+        predict_emotion(model, tmp_path / "none.jpg")
 
 
 def test_the_first_weights_that_are_there_are_given_away(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from PIL import Image
 from fer_helpers import paths
 from fer_helpers.data import cache, keys, layouts, sources, splits, synthetic
 from fer_helpers.data import kaggle as kaggle_room
-from fer_helpers.faces import EMOTIONS, SPLITS
+from fer_helpers.faces import EMOTIONS, SPLITS, pixel_sha256
 
 TITLES = {"train": ["Training"] * 6, "test": ["PublicTest", "PrivateTest"] * 2}
 CSV_ORDER = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -123,6 +123,23 @@ def test_kaggle_folder_and_zip_at_any_depth(tmp_path, around):
     json.dumps(people.source)
 
 
+def test_case_of_folders_does_not_matter(tmp_path):
+    files = {name.replace("train/", "Train/").replace("/angry/", "/Angry/"): data for name, data in tree().items()}
+    people, _ = load(folder_of(files, tmp_path / "mine"))
+    assert people.source["counts"]["train"] == [6] * 7
+    assert "Train/Angry/Training_0.jpg" in people.names
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+def test_three_folders_are_used_as_they_are(tmp_path, validation):
+    titles = {"train": ["a"] * 3, validation: ["b"] * 2, "test": ["c"] * 1}
+    people, _ = load(folder_of(tree(titles, official=False), tmp_path / "mine"))
+    assert people.source["counts"] == {"train": [3] * 7, "val": [2] * 7, "test": [1] * 7}
+    assert people.source["layout"] == "train/val/test folders"
+    assert people.source["title"] == people.source["name"] == "mine"
+    assert not people.source["official_split"] and not people.source["problems"]
+
+
 @pytest.mark.parametrize(
     "name, header", [("fer2013.csv", "emotion,pixels,Usage"), ("icml_face_data.csv", "emotion, Usage, pixels")]
 )
@@ -149,6 +166,21 @@ def test_counts_of_the_published_set_make_it_fer2013(tmp_path, monkeypatch):
 
 
 # Splits that aren't there
+
+
+def test_validation_cut_keeps_duplicates_on_one_side(tmp_path):
+    files = tree({"train": ["x"] * 20, "test": ["x"] * 2}, official=False)
+    for emotion, number in itertools.product(EMOTIONS, range(1, 10, 2)):
+        files[f"train/{emotion}/im_{number}.jpg"] = files[f"train/{emotion}/im_{number - 1}.jpg"]
+    people, _ = load(folder_of(files, tmp_path / "mine"))
+    assert "of 140 training faces" in problem(people, "No validation split")
+    assert not people.source["official_split"]
+    assert people.part("test").counts().tolist() == [2] * 7
+    assert people.part("val").counts().min() >= 2 and 24 <= len(people.part("val")) <= 32
+    train, val = (set(pixel_sha256(people.part(split).images.numpy())) for split in ("train", "val"))
+    assert not train & val
+    again = layouts.read(tmp_path / "mine", "folder")
+    assert (again.split == people.split).all()
 
 
 def test_validation_cut_keeps_near_duplicates_on_one_side():

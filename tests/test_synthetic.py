@@ -34,6 +34,13 @@ def test_same_seed_same_bytes_and_another_seed_other_faces(people):
     assert not torch.equal(people.images, other.images) and people.source["planted"] != other.source["planted"]
 
 
+def test_global_random_state_stays():
+    before = np.random.get_state()  # noqa: NPY002
+    synthetic.draw(100)
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[0] == after[0] and (before[1] == after[1]).all() and before[2:] == after[2:]
+
+
 @pytest.mark.parametrize("count", [100, 233, 700])
 def test_dealt_like_fer2013(count):
     drawn = synthetic.draw(count, seed=3)

@@ -131,7 +131,7 @@ def recognise(model, pictures: dict, *, min_face: float = detection.MIN_FACE, lo
 
 def answer_columns(face: detection.Face, scale: float, threshold: float) -> dict:
     """Columns for one face: its box in pixels of the file, of which one of the picture has `scale`; then the answer."""
-    box = face.scaled(scale).box._asdict()
+    box = face.enlarged(scale).box._asdict()
     chances = [round(float(p), 4) for p in face.probabilities]
     answer = {"answer": face.label(threshold), "likeliest": face.likeliest, "probability": max(chances)}
     return box | answer | dict(zip(EMOTIONS, chances, strict=True))

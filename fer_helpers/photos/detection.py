@@ -42,7 +42,7 @@ class Face(NamedTuple):
     image: np.ndarray  # (48, 48) uint8, what the network sees
     probabilities: np.ndarray  # (7,) float32, order of EMOTIONS
 
-    def scaled(self, scale: float) -> "Face":
+    def enlarged(self, scale: float) -> "Face":
         """The same face in a picture that is so many times as large."""
         return self._replace(box=Box(*(round(scale * value) for value in self.box)))
 

@@ -130,10 +130,11 @@ def write_table(
     lines, moments, path = [], [], Path(path)
     with paths.writing(target), tempfile.TemporaryDirectory() as folder:
         for seconds, frame, faces in follow(model, path, fps=fps):
-            moments.append((seconds, [face.scaled(frame.scale) for face in faces.values()]))
+            faces = {number: face.enlarged(frame.scale) for number, face in faces.items()}  # in pixels of the film
+            moments.append((seconds, [*faces.values()]))
             moment = {"seconds": round(seconds, 3)}
             for number, face in faces.items():
-                answer = album.answer_columns(face, frame.scale, threshold)
+                answer = album.answer_columns(face, 1, threshold)
                 lines.append(moment | {"face": number} | answer)
             lines += [] if faces else [moment | {"answer": album.NO_FACE}]
         table = album.write_table(target, lines, COLUMNS)

@@ -137,9 +137,10 @@ def run_notebooks(command: str, options: dict[str, str]) -> Path:
     out, asked = out_of(options), notebook_parameters(options)
     more = {"command": f"make {command}", "verbose": options.get("VERBOSE", "0") != "0"}
     row = pipeline.Row(ROOT / "notebooks", ROOT / "fer_helpers", out, fixed, asked, **more)
+    check_files(asked)
     if command != "09" or "DATA" in options:  # which takes what exists
         row = with_data(row, options)
-    check_files(asked, row.out_root)
+    check_files({"start": asked.get("start", "")}, row.out_root)  # where the run goes is known by now
     for name in sorted(set(NOTEBOOK.split()) & set(os.environ) - set(options)):
         print(f"note: {name} of the shell isn't used; write make {command} {name}=...")
     row = replace(row, fixed=row.fixed | {"out_root": str(row.out_root)})
@@ -150,8 +151,8 @@ def run_notebooks(command: str, options: dict[str, str]) -> Path:
     return row.out_root
 
 
-def check_files(asked: dict[str, str], out: Path) -> None:
-    """Refuse pictures, a film or a model file that aren't there, or that the run itself would replace."""
+def check_files(asked: dict[str, str], out: Path | None = None) -> None:
+    """Refuse pictures, a film or a model file that aren't there, or that a run into `out` would itself replace."""
     if asked.get("pictures"):
         from fer_helpers.photos import album
 
@@ -160,7 +161,7 @@ def check_files(asked: dict[str, str], out: Path) -> None:
         path = ROOT / asked.get(name, "")
         if asked.get(name) and not path.is_file():
             raise UserError(f"{name}={asked[name]}: there is no file {path}.")
-        if name == "start" and path.is_relative_to(out / "03_baseline_cnn"):
+        if name == "start" and out and path.is_relative_to(out / "03_baseline_cnn"):
             raise UserError(f"start={asked[name]} lies where notebook 03 writes anew: copy it elsewhere, or give OUT=.")
 
 

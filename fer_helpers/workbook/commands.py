@@ -21,7 +21,7 @@ COMMANDS = {  # what it does, and which variables it takes
         "style, import contracts and the quick tests, in a little over two minutes; PARAMS goes to pytest",
         "PARAMS",
     ),
-    "test": ("style, import contracts and all tests, in about nine minutes; PARAMS goes to pytest", "PARAMS"),
+    "test": ("style, import contracts and all tests, in about ten minutes; PARAMS goes to pytest", "PARAMS"),
     "lab": ("open JupyterLab; PARAMS goes to it", "EMOTIONS PARAMS"),
     "setup": ("build the environment, no more", ""),
     "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
