@@ -101,6 +101,11 @@ def save(model: nn.Module, path: str | Path, *, half: bool = False, views: int |
         safetensors.torch.save_file(state, temporary, metadata={"fer": json.dumps(card)})
 
 
+def export(model: nn.Module, target: str | Path, **how) -> Path:
+    """Write a model as ONNX: see publishing.export.export, which the core doesn't import before it is needed."""
+    return pkgutil.resolve_name("fer_helpers.publishing.export:export")(model, target, **how)
+
+
 def read_card(path: str | Path) -> dict:
     """What a model file reports: architecture, arguments, emotions, input, metrics, run."""
     path = Path(path)

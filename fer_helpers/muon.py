@@ -3,11 +3,14 @@
 import torch
 from torch import nn
 
-MUON_LR, MUON_WEIGHT_DECAY = 0.02, 0.1
+MUON_SHARE, MUON_WEIGHT_DECAY = 0.2, 0.1  # learning rate of the matrices, as a share of everything else's
 
 
 class MuonAndSGD(torch.optim.Optimizer):
-    """torch.optim.Muon on the convolutions, flattened to matrices (Jordan et al., 2024); SGD on everything else."""
+    """torch.optim.Muon on the convolutions, flattened to matrices (Jordan et al., 2024), SGD on everything else.
+
+    lr: of SGD, its peak; Muon takes MUON_SHARE of it.
+    """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float):
         wide = [part.weight for part in model.modules() if isinstance(part, nn.Conv2d) and part.in_channels > 1]
@@ -17,7 +20,7 @@ class MuonAndSGD(torch.optim.Optimizer):
             assert matrix.data_ptr() == weight.data_ptr(), "a matrix must share its convolution's memory"
         mine = {id(weight) for weight in self.weights}
         rest = [part for part in model.parameters() if id(part) not in mine and part.requires_grad]
-        self.muon = torch.optim.Muon(self.matrices, lr=MUON_LR, weight_decay=MUON_WEIGHT_DECAY)
+        self.muon = torch.optim.Muon(self.matrices, lr=MUON_SHARE * lr, weight_decay=MUON_WEIGHT_DECAY)
         self.sgd = torch.optim.SGD(rest, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True, fused=True)
         super().__init__(rest, {"lr": lr, "momentum": 0.9})
         self.param_groups = [*self.sgd.param_groups, *self.muon.param_groups]

@@ -219,29 +219,35 @@ def test_what_a_peer_does_not_answer_is_wrong_and_its_words_are_ours():
     people = synthetic.draw(100)
     labels = people.labels.numpy()
     given = np.where(np.arange(len(labels)) < 30, -1, labels)
-    line = peers.row("fer", peers.CROP, given, people, [3.0, 1.0, 2.0])
+    line = peers.row("fer", peers.CROP, given, people, [3.0, 1.0, 2.0], 100)
     assert line["accuracy"] == 0.7 and line["answered"] == 0.7 and line["ms"] == 2 and line["macro_f1"] < 0.9
     assert line["accuracy_ci95"][0] < 0.7 < line["accuracy_ci95"][1]
-    assert peers.row("fer", peers.CROP, labels, people, [1.0])["macro_f1"] == 1
+    assert peers.row("fer", peers.CROP, labels, people, [1.0], 100)["macro_f1"] == 1
 
 
 def test_peers_are_told_with_intervals_and_the_fastest_runtime_is_drawn():
     people, lines = synthetic.draw(100), []
     for name, way, ms in (("fer", peers.CROP, 0.4), ("a_cnn", "1 view, float32", 3.0), ("a_cnn", "1 view, ONNX", 1.0)):
-        lines.append(peers.row(name, way, people.labels.numpy(), people, [ms]))
+        lines.append(peers.row(name, way, people.labels.numpy(), people, [ms], 100, 4.7 if "ONNX" in way else None))
     assert [each["ms"] for each in peers.fastest(lines)] == [0.4, 1.0]
+    assert peers.edge(lines) == [f"fer ({peers.CROP})"], "as often right and faster"
+    slow = [lines[0] | {"accuracy": 0.9}, *lines[1:]]
+    assert peers.edge(slow) == [f"fer ({peers.CROP})", "a cnn (1 view)"], "the slower one is right more often"
     title = peers.figure(lines, people).get_suptitle()
     assert title == "a cnn: 100.0% in 1.0 ms a face; the best peer, fer: 100.0% in 0.4 ms"
-    found = {"rows": lines, "faces": 100, "timed_faces": 2, "repeats": 1, "run": {"device": "cpu: one"}}
+    found = {"rows": lines, "faces": 100, "edge": peers.edge(lines), "repeats": 1, "run": {"device": "cpu: one"}}
     told = rendering.ENVIRONMENT.get_template("peers.md.j2").module.peers(found | {"trained_on": peers.TRAINED_ON})
-    assert "| a cnn | 1 view, ONNX | 100.0% (96.3% to 100.0%) | 100.0% | 1.00 |" in told
-    assert "answers" not in told and "fer: FER-2013's Training with its duplicates" in told
+    assert "| a cnn | 1 view, ONNX | 100.0% (96.3% to 100.0%) | 100.0% | 1.00 | 4.7 |" in told
+    assert (
+        "more often right than fer (the crop as it is)." in told
+        and "fer: FER-2013's Training with its duplicates" in told
+    )
 
 
 @pytest.mark.bench
 def test_our_published_model_is_measured_without_peers_when_small(tried, tmp_path):
     pytest.importorskip("onnxruntime")
     section = tried("peers")
-    assert {each["way"] for each in section["rows"]} >= {"1 view, float32", "2 views, ONNX"}
+    assert {each["way"] for each in section["rows"]} >= {"1 view, float32", "2 views, ONNX", "2 views, ONNX int8"}
     assert all(each["ms"] > 0 for each in section["rows"]) and (tmp_path / "peers.png").exists()
     assert len(pd.read_csv(tmp_path / "test_evaluations.csv")) == 1, "an evaluation of the weights, whatever asks them"

@@ -5,6 +5,8 @@ import re
 import shutil
 import sys
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from fer_helpers import images, models, paths, predict
-from fer_helpers.data import synthetic
+from fer_helpers.data import sources, synthetic
 from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.photos import album
@@ -46,7 +48,7 @@ def test_what_is_published_lies_beside_its_weights_and_answers_alike(weights):
 @pytest.mark.parametrize("weights", WEIGHTS, ids=lambda path: path.stem)
 def test_a_thousand_faces_get_the_labels_that_pytorch_gives_them(weights, tmp_path):
     faces, model = synthetic.draw(1000).images.numpy()[:1000], models.load(weights)
-    file = export.export(model, tmp_path / "model.onnx", views=2)
+    file = models.export(model, tmp_path / "model.onnx", views=2)
     exported, own = export.probabilities(file, faces), predict.probabilities(model, faces, 2)
     assert exported.dtype == np.float32 and len(exported) == 1000 and np.abs(exported - own).max() < 1e-4
     assert (exported.argmax(1) == own.argmax(1)).all()
@@ -61,6 +63,20 @@ def test_an_ensemble_is_one_file_and_int8_is_a_smaller_one(tmp_path):
     small = export.quantise(file, tmp_path / "small.onnx", FACES)
     assert np.abs(export.probabilities(small, FACES) - own).max() < 1e-3
     assert notes(small).items() >= notes(file).items() and small.stat().st_size < 0.7 * file.stat().st_size
+
+
+def test_int8_is_written_only_if_it_loses_next_to_nothing_on_photographs(tmp_path, monkeypatch):
+    options = {"MODEL": str(predict.given_away()), "INT8": "1"}
+    with pytest.raises(UserError, match="int8 needs FER-2013 for its scales"):
+        export.run("export", options | {"DATA": "synthetic"}, tmp_path / "out")
+    people = synthetic.draw(140)
+    photographs = replace(people, source=people.source | {"kind": "fer2013"})
+    monkeypatch.setattr(sources, "load", lambda data: photographs)
+    for share, files in ((-1.0, 1), (2.0, 2)):  # at least so much is too much
+        monkeypatch.setattr(export, "MOST_LOST", share)
+        with pytest.raises(UserError, match="points on val") if share < 0 else nullcontext():
+            export.run("export", options, tmp_path / f"out{share}")
+        assert len(list((tmp_path / f"out{share}").glob("*.onnx"))) == files
 
 
 def altered(source, target, **card):
@@ -196,6 +212,10 @@ def test_the_page_answers_a_camera_and_a_picture_as_the_file_does_and_asks_nobod
         until(page, "(document.querySelector('#start').click(), true)")
         frame = until(page, f"window.answered.face != '{','.join(map(str, picture['face']))}' && window.answered")
         until(page, f"window.answered.face != '{','.join(map(str, frame['face']))}'")
+        shutil.copy(tmp_path / "face.png", tmp_path / "again.png")
+        page.ask("DOM.setFileInputFiles", {"nodeId": node, "files": [str(tmp_path / "again.png")]})
+        until(page, f"window.answered.face == '{','.join(map(str, picture['face']))}'")  # no frame takes its place
+        until(page, "document.querySelector('#frame').hidden && !document.querySelector('#start').disabled")
         assert not list(page.errors())
         assert all(url.startswith((address, "data:", "blob:")) for url in page.addresses())
     assert np.abs(np.array(picture["face"]).reshape(48, 48) - images.grey_square(face).astype(int)).mean() < 6

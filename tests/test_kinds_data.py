@@ -172,7 +172,7 @@ def test_a_tar_keeps_its_links_and_names_what_leads_out_of_it(tmp_path):
     links = [("angry/same.png", tarfile.LNKTYPE, first), ("angry/out.png", tarfile.SYMTYPE, "/etc/passwd")]
     people, _ = load(tar_of(CLASSES | {"../angry/up.png": b"x"}, tmp_path / "mine.tar.gz", links))
     assert "angry/same.png" in people.names and len(people) == len(CLASSES) + 1
-    assert "or are none (2): ../angry/up.png, angry/out.png" in " ".join(people.source["problems"])
+    assert "or are no files (2): ../angry/up.png, angry/out.png" in " ".join(people.source["problems"])
 
 
 def test_several_tables_are_not_chosen_from(tmp_path):

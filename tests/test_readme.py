@@ -36,6 +36,16 @@ def test_what_was_not_measured_yet_is_not_mentioned(tmp_path, monkeypatch):
     assert readme.block("speed") == ""
 
 
+def test_a_trial_of_a_few_passes_has_no_number_in_the_table_of_answers(monkeypatch):
+    kept, stage = readme.kept, "04_transfer_learning"
+    found = kept(stage) | {"headline": {"value": "+9.9 points", "of": "of something"}}
+    for passes, cell in ((3.1, "**+9.9 points** of something"), (0.6, "–")):
+        runs = {"full": {"passes": passes}, "probe": {"passes": 9}}
+        monkeypatch.setattr(readme, "kept", lambda name, r=runs: found | {"runs": r} if name == stage else kept(name))
+        line = next(line for line in readme.block("learn").splitlines() if f"notebooks/{stage}.ipynb)" in line)
+        assert f"| {cell} |" in line
+
+
 def test_the_snippet_runs(tmp_path, monkeypatch, capsys):
     snippet = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
     model = re.search(r'load_model\("(.+?)"\)', snippet)[1]

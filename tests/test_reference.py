@@ -101,6 +101,21 @@ def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):
     assert seconds["03_baseline_cnn"] == 300 and seconds["01_exploration"] == 10
 
 
+def test_a_run_that_saw_the_faces_less_often_replaces_no_longer_one(kept, capsys):
+    root, folder = kept
+    for place, passes, made in ((folder, 3.1, "kept"), (root / "out", 0.3, "new")):
+        runs = {"runs": {"full": {"passes": passes}, "probe": {"passes": 2 * passes}}, "made": made}
+        paths.write_json(place / "01_exploration" / "metrics.json", runs)
+    reference.make(root / "out")
+    assert paths.read_json(folder / "01_exploration" / "metrics.json")["made"] == "kept"
+    assert "01_exploration stays as it is kept" in capsys.readouterr().out
+    paths.write_json(
+        root / "out" / "01_exploration" / "metrics.json", {"runs": {"full": {"passes": 3.1}}, "made": "new"}
+    )
+    reference.make(root / "out")
+    assert paths.read_json(folder / "01_exploration" / "metrics.json")["made"] == "new"
+
+
 def test_evaluations_of_before_stay_counted(kept):
     root, folder = kept
     (folder / "test_evaluations.csv").write_text("when,model\n2026-01-01,old\n")

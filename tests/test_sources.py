@@ -267,7 +267,7 @@ def test_dangerous_zip_entries_are_left_out(tmp_path, monkeypatch):
     extra = {"train/sad/big.jpg": bytes(2_000_000), "../train/sad/up.jpg": b"x", "train/sad/../../up.jpg": b"x"}
     people, _ = load(zip_of({**tree(), **extra}, tmp_path / "archive.zip"))
     assert "train/sad/big.jpg (2 MB)" in problem(people, "for their size (1)")
-    assert "../train/sad/up.jpg, train/sad/../../up.jpg" in problem(people, "or are none (2)")
+    assert "../train/sad/up.jpg, train/sad/../../up.jpg" in problem(people, "or are no files (2)")
     assert len(people) == 70
 
 

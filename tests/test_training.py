@@ -144,6 +144,13 @@ def test_the_engines_numbers_change_only_with_its_version(sets):
     )
 
 
+def test_muons_rate_is_a_fifth_of_the_peak():
+    """The golden losses are SGD's; a constant in place of this share once went unnoticed."""
+    model = network().to(memory_format=torch.channels_last)
+    groups = settings.make_optimizer(model, replace(CFG, optimizer="muon", peak_lr=0.15)).param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([0.15, 0.03])
+
+
 def test_what_decides_the_training_is_part_of_the_key(sets, monkeypatch):
     model, cfg, (train_faces, val) = network(), replace(CFG, augment=augment.Augment()), sets
     soft = replace(train_faces, soft_labels=torch.full((210, 7), 1 / 7))

@@ -29,7 +29,7 @@ EXPECTED = "Expected is a folder or zip with train/<emotion>/ and test/<emotion>
 LARGEST = 20_000_000  # bytes of one image file; FER-2013's have 2,000
 LARGEST_ZIP = 10_000_000_000  # bytes of all that a zip holds, unpacked
 LISTED = 1000  # files that a problem names; the others are counted
-OUTSIDE = "Files left out that lead out of the archive or are none"
+OUTSIDE = "Entries left out that point out of the archive, or are no files"
 
 
 class Entry(NamedTuple):

@@ -105,6 +105,9 @@ def make(out_root: Path) -> None:
         seconds = receipt["seconds"]
         if not receipt["facts"].get(paths.MOSAIC):
             raise ValueError(f"{path.parent} shows people's faces: run it by make reference.")
+        if _passes(path.parent) < _passes(paths.REFERENCE / stage):
+            print(f"{stage} stays as it is kept: its trainings saw the faces more often than this run's.")
+            continue
         _keep_results(path.parent, paths.REFERENCE / stage)
         _keep_notebook(path.parent / f"{stage}.ipynb", paths.REFERENCE / "notebooks" / f"{stage}.ipynb")
         trainings = [paths.read_json(each).get("run", {}) for each in path.parent.glob("**/metrics.json")]
@@ -118,6 +121,13 @@ def make(out_root: Path) -> None:
     for name in filter(lambda name: (out_root / name).exists(), (*GIVEN_AWAY, SECOND)):
         _keep_weights(out_root / name, paths.REFERENCE / name)
     readme.write()
+
+
+def _passes(folder: Path) -> float:
+    """How often the shortest training of a stage saw all faces; 0 where its summary doesn't say."""
+    path = folder / "metrics.json"
+    runs = paths.read_json(path).get("runs", {}) if path.exists() else {}
+    return min((each["passes"] for each in runs.values()), default=0) if isinstance(runs, dict) else 0
 
 
 def _checked_manifest(out_root: Path) -> pd.DataFrame:

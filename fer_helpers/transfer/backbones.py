@@ -60,7 +60,7 @@ def cuts_of(whole: nn.Module, features: nn.Sequential) -> tuple[int, ...]:
             cuts += [place] if place and maps.shape[-1] < before.shape[-1] else []
         wrong = "" if maps.ndim == 4 and torch.allclose(maps, wanted) else "other answers"
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # what blocks say to input of a wrong shape
-        wrong = str(error).split("\n")[0]
+        wrong = str(error).split("\n")[0] or type(error).__name__  # a bare assert says nothing
     whole.train()
     if wrong:
         raise ValueError(f"It is no plain row of convolutions ({wrong}), as ResNets, EfficientNets and ConvNeXts are.")

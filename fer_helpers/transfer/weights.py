@@ -69,7 +69,7 @@ def zoo_weights(backbone: str) -> dict:
 
     from_timm(backbone)  # whether timm is there and knows it, before anything is asked for
     with suppress(Exception):  # nobody answers: only the cache is asked, and without retries
-        requests.head("https://huggingface.co", timeout=SILENCE)
+        requests.head(huggingface_hub.constants.ENDPOINT, timeout=SILENCE)  # a mirror may be set
         return from_timm(backbone, pretrained=True).state_dict()
     before, huggingface_hub.constants.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE, True
     try:

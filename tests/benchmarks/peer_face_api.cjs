@@ -52,7 +52,7 @@ async function main() {
       for (let k = 0; k < few; k++) await answer(way, k);
       ms.push((performance.now() - start) / few);
     }
-    ways[name] = { words, ms, step };
+    ways[name] = { words, ms, step, timed: few };
   }
   const versions = {
     "@vladmandic/face-api": own("@vladmandic/face-api/package.json").version,

@@ -32,6 +32,6 @@ for way, offsets in WAYS.items():
         for face in faces[:timed]:
             answer(detector, face)
         times.append(1000 * (time.perf_counter() - start) / min(timed, len(faces)))
-    results[way] = {"words": words, "ms": times, "step": 1}
+    results[way] = {"words": words, "ms": times, "step": 1, "timed": min(timed, len(faces))}
 versions = {name: metadata.version(name) for name in ("fer", "tensorflow-cpu")}
 Path(target).write_text(json.dumps({"versions": versions, "ways": results}), encoding="utf-8")
