@@ -227,12 +227,12 @@ def test_what_a_peer_does_not_answer_is_wrong_and_its_words_are_ours():
 
 def test_peers_are_told_with_intervals_and_the_fastest_runtime_is_drawn():
     people, lines = synthetic.draw(100), []
-    for name, way, ms in (("fer", peers.CROP, 0.4), ("a_cnn", "1 view, float32", 3.0), ("a_cnn", "1 view, ONNX", 1.0)):
+    for name, way, ms in (("fer", peers.CROP, 0.4), ("a_cnn", "1 view, PyTorch", 3.0), ("a_cnn", "1 view, ONNX", 1.0)):
         lines.append(peers.row(name, way, people.labels.numpy(), people, [ms], 100, 4.7 if "ONNX" in way else None))
     assert [each["ms"] for each in peers.fastest(lines)] == [0.4, 1.0]
     assert peers.edge(lines) == [f"fer ({peers.CROP})"], "as often right and faster"
     slow = [lines[0] | {"accuracy": 0.9}, *lines[1:]]
-    assert peers.edge(slow) == [f"fer ({peers.CROP})", "a cnn (1 view)"], "the slower one is right more often"
+    assert peers.edge(slow) == [f"fer ({peers.CROP})", "a cnn (1 view, ONNX)"], "the slower one is right more often"
     title = peers.figure(lines, people).get_suptitle()
     assert title == "a cnn: 100.0% in 1.0 ms a face; the best peer, fer: 100.0% in 0.4 ms"
     found = {"rows": lines, "faces": 100, "edge": peers.edge(lines), "repeats": 1, "run": {"device": "cpu: one"}}
@@ -248,6 +248,6 @@ def test_peers_are_told_with_intervals_and_the_fastest_runtime_is_drawn():
 def test_our_published_model_is_measured_without_peers_when_small(tried, tmp_path):
     pytest.importorskip("onnxruntime")
     section = tried("peers")
-    assert {each["way"] for each in section["rows"]} >= {"1 view, float32", "2 views, ONNX", "2 views, ONNX int8"}
+    assert {each["way"] for each in section["rows"]} >= {"1 view, PyTorch", "2 views, ONNX", "2 views, ONNX int8"}
     assert all(each["ms"] > 0 for each in section["rows"]) and (tmp_path / "peers.png").exists()
     assert len(pd.read_csv(tmp_path / "test_evaluations.csv")) == 1, "an evaluation of the weights, whatever asks them"

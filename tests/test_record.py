@@ -115,4 +115,5 @@ def test_beside_another_control_lie_no_kept_runs():
     where = Where("08_record")
     half = runs.read(paths.REFERENCE / "08_record" / "runs" / "half_seed0.npz")
     assert [each["condition"] for each in record.closed(["spatial", "gone"], [half], where)] == ["spatial"]
-    assert record.closed(["spatial"], [half | {"key": "other"}], where) == []
+    for second in ({"key": "other"}, {"seed": 1}):  # a second seed that was trained here has none beside it
+        assert record.closed(["spatial"], [half, half | second], where) == []

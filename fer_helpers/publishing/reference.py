@@ -105,8 +105,9 @@ def make(out_root: Path) -> None:
         seconds = receipt["seconds"]
         if not receipt["facts"].get(paths.MOSAIC):
             raise ValueError(f"{path.parent} shows people's faces: run it by make reference.")
-        if _passes(path.parent) < _passes(paths.REFERENCE / stage):
-            print(f"{stage} stays as it is kept: its trainings saw the faces more often than this run's.")
+        new, old = _passes(path.parent), _passes(paths.REFERENCE / stage)
+        if any(new.get(name, 0) < passes for name, passes in old.items()):
+            print(f"{stage} stays as it is kept: its trainings are more, or saw the faces more often, than this run's.")
             continue
         _keep_results(path.parent, paths.REFERENCE / stage)
         _keep_notebook(path.parent / f"{stage}.ipynb", paths.REFERENCE / "notebooks" / f"{stage}.ipynb")
@@ -123,11 +124,11 @@ def make(out_root: Path) -> None:
     readme.write()
 
 
-def _passes(folder: Path) -> float:
-    """How often the shortest training of a stage saw all faces; 0 where its summary doesn't say."""
+def _passes(folder: Path) -> dict[str, float]:
+    """How often each method of notebook 04 saw all faces, whatever their number; empty for other notebooks."""
     path = folder / "metrics.json"
     runs = paths.read_json(path).get("runs", {}) if path.exists() else {}
-    return min((each["passes"] for each in runs.values()), default=0) if isinstance(runs, dict) else 0
+    return {re.sub(r"_\d+_faces$", "", name): each["passes"] for name, each in runs.items()}
 
 
 def _checked_manifest(out_root: Path) -> pd.DataFrame:

@@ -115,17 +115,19 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
 
 
 def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dict]:
-    """Runs that the repository keeps of ingredients whose code is gone, for each seed of the control beside them.
+    """Runs that the repository keeps of ingredients whose code is gone, one beside each control.
 
-    controls: results of what they are compared with. One that isn't the repository's own, since it has other faces or
-    settings, has nothing beside it.
+    controls: results of what they are compared with, seed by seed. Where one isn't the repository's own, since it has
+    another seed, other faces or other settings, nothing is beside it, and so nothing to compare with.
     """
-    folder, kept = paths.REFERENCE / where.stage / "runs", []
+    folder = paths.REFERENCE / where.stage / "runs"
+    kept = lambda name, seed: runs.read(folder / f"{name}_seed{seed}.npz")  # noqa: E731
     for each in controls:
-        own = runs.read(folder / f"{each['condition']}_seed{each['seed']}.npz")
-        if own and own["key"] == each["key"]:
-            kept += [runs.read(folder / f"{name}_seed{each['seed']}.npz") for name in names]
-    return list(filter(None, kept))
+        own = kept(each["condition"], each["seed"])
+        if not own or own["key"] != each["key"]:
+            return []
+    beside = {name: [kept(name, each["seed"]) for each in controls] for name in names}
+    return [run for found in beside.values() if all(found) for run in found]
 
 
 def undone(result: dict, weights: np.ndarray, power: float) -> dict:

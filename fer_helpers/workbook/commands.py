@@ -66,7 +66,7 @@ VARIABLES = {
     "MODEL": "a model file (.safetensors)",
     "FORMAT": "onnx (the file alone) or web (a page in which it runs, also for demo: no server); of video csv or json",
     "ANNOTATED": "1: the film too, with boxes and answers; 0 if not given",
-    "INT8": "1: a file four times smaller, twice as fast, its scales set on training faces of DATA; 0 if not given",
+    "INT8": "1: a smaller file in int8 too, unless it loses over 0.3 points on val; needs DATA; 0 if not given",
     "A": "a folder of results to compare with, outputs/ if not given",
     "B": "the folder of results that is compared with A",
     "VIDEO": "a film (.mp4, .mov, .webm, ...)",

@@ -12,6 +12,7 @@ import torch
 
 from fer_helpers import devices, paths
 from fer_helpers.data import sources
+from fer_helpers.errors import UserError
 
 SHORT = ("duplicates", "engine")
 # PARAMS=photos
@@ -36,4 +37,7 @@ def main(data: str, out_root: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(str(error))
