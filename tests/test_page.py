@@ -6,6 +6,7 @@ import shutil
 import nbformat
 import numpy as np
 import pytest
+from matplotlib.transforms import Bbox
 from nbformat import v4
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -70,6 +71,18 @@ def test_ticks_of_an_axis_in_decades_are_plain_numbers():
     (axes,) = figure.axes
     ticks = [tick.get_text() for minor in (False, True) for tick in axes.get_xticklabels(minor=minor)]
     assert {"2", "5", "10"} < set(ticks) and not any("10^" in tick for tick in ticks)
+
+
+def test_names_in_a_figure_lie_over_no_other_name_and_no_point():
+    point, places = {"group": "a", "shape": "s", "hollow": False}, ((0.9, 45.6), (6.2, 55.2), (10.2, 55.7), (10, 41.5))
+    names = ("linear probe", "partial fine-tuning", "full fine-tuning", "from scratch")
+    points = [{**point, "name": name, "x": x, "y": y} for name, (x, y) in zip(names, places, strict=True)]
+    figure = plots.scatter(points, xlabel="minutes", ylabel="%", log=True, title="", caption="")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    boxes += [Bbox([mark - 5, mark + 5]) for mark in axes.transData.transform(places)]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
 
 
 def test_an_emotion_a_split_and_a_model_keep_a_colour_of_their_own():

@@ -307,7 +307,7 @@ def test_all_that_is_kept_was_made_from_the_same_faces_and_stands_in_the_leaderb
         if "epochs_seen" in content and content["test"] and results.seen_enough(content)
     }
     fitting, left_out = leaderboard.all_metrics(tmp_path)
-    assert {each["folder"] for each in fitting} == scored and len(scored) == 7 and not left_out
+    assert {each["folder"] for each in fitting} == scored and len(scored) == 11 and not left_out
 
 
 def test_the_confidence_thresholds_travel_with_the_weights_that_are_given_away(kept):
