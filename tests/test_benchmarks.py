@@ -225,16 +225,20 @@ def test_what_a_peer_does_not_answer_is_wrong_and_its_words_are_ours():
     assert peers.row("fer", peers.CROP, labels, people, [1.0], 100)["macro_f1"] == 1
 
 
-def test_peers_are_told_with_intervals_and_the_fastest_runtime_is_drawn():
+def test_peers_are_told_with_intervals_and_drawn_beside_exported_files():
     people, lines = synthetic.draw(100), []
     for name, way, ms in (("fer", peers.CROP, 0.4), ("a_cnn", "1 view, PyTorch", 3.0), ("a_cnn", "1 view, ONNX", 1.0)):
         lines.append(peers.row(name, way, people.labels.numpy(), people, [ms], 100, 4.7 if "ONNX" in way else None))
-    assert [each["ms"] for each in peers.fastest(lines)] == [0.4, 1.0]
     assert peers.edge(lines) == [f"fer ({peers.CROP})"], "as often right and faster"
     slow = [lines[0] | {"accuracy": 0.9}, *lines[1:]]
     assert peers.edge(slow) == [f"fer ({peers.CROP})", "a cnn (1 view, ONNX)"], "the slower one is right more often"
+    silent = peers.row("face-api", "its own detector", np.full(len(people), -1), people, [9], 100)
+    assert (
+        "unanswered: face-api, its own detector"
+        in peers.figure([*lines, silent], people)._repr_mimebundle_()[1]["image/png"]["alt"]
+    )
     title = peers.figure(lines, people).get_suptitle()
-    assert title == "a cnn: 100.0% in 1.0 ms a face; the best peer, fer: 100.0% in 0.4 ms"
+    assert title == "a cnn, 1 view, ONNX: 100.0% in 1.00 ms a face; the best peer, fer: 100.0% in 0.40 ms"
     found = {"rows": lines, "faces": 100, "edge": peers.edge(lines), "repeats": 1, "run": {"device": "cpu: one"}}
     told = rendering.ENVIRONMENT.get_template("peers.md.j2").module.peers(found | {"trained_on": peers.TRAINED_ON})
     assert "| a cnn | 1 view, ONNX | 100.0% (96.3% to 100.0%) | 100.0% | 1.00 | 4.7 |" in told
