@@ -10,9 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import Bbox
 
-from fer_helpers import colours, paths
+from fer_helpers import colours, labels, paths
 from fer_helpers.colours import BLUE, COLOURS, GREEN, PALETTE, RED  # noqa: F401, what notebooks take from here
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.statistics import LOWER_IS_BETTER
@@ -248,19 +247,4 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
     decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
     axes.xaxis.set(major_formatter=NUMBER, **decades)
     axes.grid()
-    _apart(figure, axes)
-    return figure
-
-
-def _apart(figure, axes) -> None:
-    """Put each name where it lies over no point and no name before it, if one of four sides is free."""
-    figure.draw_without_rendering()
-    places = axes.transData.transform([text.xy for text in axes.texts])
-    taken = [Bbox([place - 7, place + 7]) for place in places]
-    for text in axes.texts:
-        for x, y, side in ((8, 4, "left"), (8, -14, "left"), (-8, 4, "right"), (-8, -14, "right")):
-            text.set(position=(x, y), horizontalalignment=side)
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(box)
+    return labels.part(figure, axes)

@@ -65,6 +65,7 @@ def test_an_ensemble_is_one_file_and_int8_is_a_smaller_one(tmp_path):
     assert notes(small).items() >= notes(file).items() and small.stat().st_size < 0.7 * file.stat().st_size
 
 
+@pytest.mark.slow
 def test_int8_is_written_only_if_it_loses_next_to_nothing_on_photographs(tmp_path, monkeypatch):
     options = {"MODEL": str(predict.given_away()), "INT8": "1"}
     with pytest.raises(UserError, match="int8 needs FER-2013 for its scales"):

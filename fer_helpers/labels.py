@@ -1,0 +1,19 @@
+"""Names of points in a figure that lie over nothing."""
+
+SIDES = ((8, 4, "left"), (8, -14, "left"), (-8, 4, "right"), (-8, -14, "right"))  # points from a place, and alignment
+
+
+def part(figure, axes):
+    """The figure, each name where it lies over no named place and no name before it, if one of four sides is free."""
+    figure.draw_without_rendering()
+    places, taken = axes.transData.transform([text.xy for text in axes.texts]), []
+    for text in axes.texts:
+        for x, y, side in SIDES:
+            text.set(position=(x, y), horizontalalignment=side)
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken) and not any(
+                box.padded(6).contains(*at) for at in places
+            ):
+                break
+        taken.append(box)
+    return figure
