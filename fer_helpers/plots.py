@@ -11,7 +11,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from fer_helpers import colours, labels, paths
+from fer_helpers import annotations, colours, paths
 from fer_helpers.colours import BLUE, COLOURS, GREEN, PALETTE, RED  # noqa: F401, what notebooks take from here
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.statistics import LOWER_IS_BETTER
@@ -247,4 +247,4 @@ def scatter(points: list, *, xlabel: str, ylabel: str, log: bool = False):
     decades = {"major_locator": LogLocator(subs=(1, 2, 5)), "minor_formatter": NullFormatter()} if log else {}
     axes.xaxis.set(major_formatter=NUMBER, **decades)
     axes.grid()
-    return labels.part(figure, axes)
+    return annotations.spread(figure, axes)

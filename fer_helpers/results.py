@@ -16,6 +16,8 @@ from fer_helpers.emotions import ONLY
 from fer_helpers.faces import EMOTIONS, Faces, pixel_sha256
 from fer_helpers.settings import TrainConfig
 
+ENOUGH = 3  # passes over all cleaned training faces: fewer are a trial
+
 
 @dataclass(frozen=True)
 class FinishedModel:
@@ -80,8 +82,8 @@ def passes(metrics: dict) -> float:
 
 
 def seen_enough(metrics: dict) -> bool:
-    """False for a trial of fewer than three passes, which stands in no leaderboard; `smoke` shows only how it looks."""
-    return passes(metrics) >= 3 or metrics["run"]["budget"] == "smoke"
+    """False for a trial of fewer passes, which stands in no leaderboard; `smoke` shows only how it looks."""
+    return passes(metrics) >= ENOUGH or metrics["run"]["budget"] == "smoke"
 
 
 def best_on_val(models: list[dict]) -> tuple[dict, dict] | None:

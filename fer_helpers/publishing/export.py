@@ -191,8 +191,8 @@ def _int8(path: Path, data: str) -> Path:
         raise UserError(
             f"{path} is written; int8 needs FER-2013 for its scales and to see what it loses: give DATA=archive.zip."
         )
-    val = everyone.part("val").images.numpy()
-    answers, right, labels = {}, {}, everyone.part("val").labels.numpy()
+    people, answers, right = everyone.part("val"), {}, {}
+    val, labels = people.images.numpy(), people.labels.numpy()
     with tempfile.TemporaryDirectory() as folder:
         small = quantise(path, Path(folder, "m.onnx"), calibration(everyone))
         for name, file in (("float32", path), ("int8", small)):

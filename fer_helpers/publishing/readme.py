@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_helpers import paths, predict
+from fer_helpers import paths, predict, results
 from fer_helpers.publishing import rendering
 
 README = paths.ROOT / "README.md"
@@ -30,6 +30,7 @@ def block(name: str) -> str:
     A paragraph or list item is one line, however the template breaks it.
     """
     values = globals() | {"bench": lambda section: (read("bench.json") or {}).get(section)}
+    values["enough"] = results.ENOUGH
     values["evaluations"] = lambda: len(pd.read_csv(paths.REFERENCE / "test_evaluations.csv"))
     values["given_away"] = lambda: predict.given_away().relative_to(paths.ROOT).as_posix()
     text = "".join(TEMPLATE.blocks[name](TEMPLATE.new_context(values))).strip()

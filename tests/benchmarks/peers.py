@@ -196,12 +196,12 @@ def milliseconds(ask: Callable, faces: np.ndarray, turns: tuple[int, int]) -> li
 
 def edge(rows: list[dict]) -> list[str]:
     """Whom no other is ahead of, neither as fast and more often right nor as often right and faster: the upper left."""
-    best, edge = -1.0, []
+    best, names = -1.0, []
     for each in sorted(rows, key=lambda one: (one["ms"], -one["accuracy"])):
         if each["accuracy"] > best:
             best = each["accuracy"]
-            edge.append(f"{each['model'].replace('_', ' ')} ({each['way']})")
-    return edge
+            names.append(f"{each['model'].replace('_', ' ')} ({each['way']})")
+    return names
 
 
 def is_peer(line: dict) -> bool:

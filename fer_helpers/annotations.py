@@ -3,7 +3,7 @@
 SIDES = ((8, 4, "left"), (8, -14, "left"), (-8, 4, "right"), (-8, -14, "right"))  # points from a place, and alignment
 
 
-def part(figure, axes):
+def spread(figure, axes):
     """The figure, each name where it lies over no named place and no name before it, if one of four sides is free."""
     figure.draw_without_rendering()
     places, taken = axes.transData.transform([text.xy for text in axes.texts]), []
@@ -11,9 +11,8 @@ def part(figure, axes):
         for x, y, side in SIDES:
             text.set(position=(x, y), horizontalalignment=side)
             box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken) and not any(
-                box.padded(6).contains(*at) for at in places
-            ):
+            over = any(box.overlaps(other) for other in taken) or any(box.padded(6).contains(*at) for at in places)
+            if not over:
                 break
         taken.append(box)
     return figure
