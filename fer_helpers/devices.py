@@ -1,7 +1,6 @@
 """The machine under a training: budget, device, precision, and the run card that says what it was."""
 
 import ctypes
-import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ import torch
 from fer_helpers import paths
 
 BUDGETS = ("smoke", "quick", "full")
-PRECISIONS = ("float32", "bfloat16")
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -53,8 +51,6 @@ def keep_memory() -> None:
 
 def pick_precision(precision: str, device: torch.device) -> str:
     """float32 or bfloat16; `auto` takes bfloat16 where the device has units for it."""
-    if precision not in ("auto", *PRECISIONS):
-        raise ValueError(f"precision is '{precision}': choose auto, float32 or bfloat16.")
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -62,13 +58,6 @@ def pick_precision(precision: str, device: torch.device) -> str:
     else:
         has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if has_units else "float32"
-
-
-def memory(device: torch.device) -> int:
-    """Bytes of memory that the device has, free or not."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else int(8e9)  # Windows
 
 
 @contextmanager

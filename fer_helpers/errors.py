@@ -1,7 +1,5 @@
 """What a user can put right. Needs nothing but a Python, even an old one."""
 
-from __future__ import annotations
-
 
 class UserError(Exception):
     """A sentence for the person at the keyboard, shown without a traceback; `code` is the exit status."""

@@ -67,8 +67,7 @@ class Faces:
 
     def to(self, device) -> "Faces":
         """The same faces with images, labels and soft labels on a device."""
-        tensors = {name: column for name, column in self._columns().items() if torch.is_tensor(column)}
-        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
+        return replace(self, **{name: one.to(device) for name, one in self._columns().items() if torch.is_tensor(one)})
 
     def key(self) -> str:
         """Key of what a training sees: images, labels and soft labels, in their order; names don't count."""
@@ -77,13 +76,11 @@ class Faces:
 
     def card(self) -> dict:
         """Which data a result was made from, JSON-ready: source, kind, key, counts of each split, cleaned."""
-        known = {
-            name: self.source.get(name) for name in ("title", "kind", "key", "pixels", "official_split", "cleaned")
-        }
+        told = ("title", "kind", "key", "pixels", "official_split", "cleaned")
+        card = {"source": self.source.get("name", "")} | {name: self.source.get(name) for name in told}
         counts = {split: int((self.split == split).sum()) for split in SPLITS}
-        fewer = {"emotions": FEWER} if FEWER else {}
-        known |= {"demonstration": self.is_synthetic, "counts": counts}
-        return {"source": self.source.get("name", ""), **known, **fewer}
+        card |= {"demonstration": self.is_synthetic, "counts": counts}
+        return card | ({"emotions": FEWER} if FEWER else {})
 
     def caption(self, what: str = "") -> str:
         """One line under a figure: the data set, what of it, the number of faces."""

@@ -86,12 +86,12 @@ def reason(error: Exception) -> str:
     return text.split("\n")[0][:80] or type(error).__name__
 
 
-def grey_square(image: Image.Image, side: int = SIDE) -> np.ndarray:
-    """(side, side) uint8, 0 black to 255 white: the centre square of an upright L or RGB image, resized."""
+def grey_square(image: Image.Image) -> np.ndarray:
+    """(48, 48) uint8, 0 black to 255 white: the centre square of an upright L or RGB image, resized."""
     short, (width, height) = min(image.size), image.size
     left, top = (width - short) // 2, (height - short) // 2
     square = image.crop((left, top, left + short, top + short)).convert("L")
-    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
 @cache

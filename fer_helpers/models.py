@@ -117,10 +117,9 @@ def read_card(path: str | Path) -> dict:
     except (SafetensorError, OSError) as error:
         with path.open("rb") as stream:
             head = stream.read(24)
-        for mark, kind in OTHERS.items():
-            if head.startswith(mark):
-                raise ValueError(f"{path} is {kind}.") from None
-        raise ValueError(f"{path} is not a whole safetensors file ({error}). Train or copy it again.") from error
+        damaged = f"not a whole safetensors file ({error}). Train or copy it again"
+        kind = next((kind for mark, kind in OTHERS.items() if head.startswith(mark)), damaged)
+        raise ValueError(f"{path} is {kind}.") from None
     if "fer" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not of this workbook: its metadata say no architecture.")
     try:

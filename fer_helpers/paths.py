@@ -4,15 +4,14 @@ import csv
 import errno
 import importlib
 import json
-import os
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
+from uuid import uuid4
 
 from fer_helpers import emotions
 
@@ -69,14 +68,6 @@ def checkpoints(stage_name: str, out_root: str | Path = "outputs") -> Path:
     return stage(f"{stage_name}/{CHECKPOINTS}", out_root)
 
 
-def need(stage_name: str, name: str, out_root: str | Path = "outputs") -> Path:
-    """Path of a file that an earlier notebook wrote; FileNotFoundError says which one to run."""
-    path = ROOT / out_root / stage_name / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing. Run notebooks/{stage_name}.ipynb first, or: make {stage_name[:2]}")
-    return path
-
-
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Say in a sentence why `path` can't be written: OSError for a full disk or a folder that is read-only."""
@@ -92,16 +83,11 @@ def writing(path: str | Path) -> Iterator[None]:
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path; it takes the place of `path` only if the block succeeds. Errors as in `writing`."""
     path = Path(path)
+    temporary = path.with_name(f".{path.stem}-{uuid4().hex[:8]}{path.suffix}")  # two writers never share one
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
         try:
             yield temporary
-            umask = os.umask(0)  # mkstemp makes private files; results get the user's usual permissions
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -125,21 +111,16 @@ def write_csv(path: str | Path, table) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def is_new(path: Path) -> bool:
-    """True where nothing lies yet."""
-    return not path.exists()
-
-
-def free(path: Path, is_free: Callable = is_new, mark: str = "_") -> Path:
-    """The first of path, path_2, path_3, ... that `is_free` says yes to; mark: what stands before the number."""
+def free(path: Path, taken: Callable = Path.exists, mark: str = "_") -> Path:
+    """The first of path, path_2, path_3, ... that isn't `taken`; mark: what stands before the number."""
     numbered = (path.with_stem(f"{path.stem}{mark}{number}") for number in count(2))
-    return next(each for each in chain([path], numbered) if is_free(each))
+    return next(each for each in chain([path], numbered) if not taken(each))
 
 
 def write_beside(path: str | Path, content: bytes) -> Path:
     """Write `path`, or `<stem>-2`, `<stem>-3`, ... where other content lies there; returns the file that holds it."""
-    target = free(Path(path), lambda each: is_new(each) or (each.is_file() and each.read_bytes() == content), "-")
-    if is_new(target):
+    target = free(Path(path), lambda each: each.exists() and not (each.is_file() and each.read_bytes() == content), "-")
+    if not target.exists():
         with whole(target) as temporary:
             temporary.write_bytes(content)
     return target

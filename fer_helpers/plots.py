@@ -20,11 +20,9 @@ MARKERS = "osD^v<>P"
 BLOCKS = 8  # of a mosaic's side: nobody can be recognised in so few
 NUMBER = "{x:,g}"  # of a tick: 7,000 and 2.5
 STYLE = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
-STYLE |= {"axes.prop_cycle": plt.cycler(color=PALETTE), "grid.color": "0.9"}
-STYLE |= {"legend.frameon": False, "legend.fontsize": 9.5}
-STYLE |= {
-    f"figure.constrained_layout.{name}": value for name, value in {"use": True, "w_pad": 0.08, "h_pad": 0.06}.items()
-}
+STYLE |= {"axes.prop_cycle": plt.cycler(color=PALETTE), "grid.color": "0.9", "legend.frameon": False}
+STYLE |= {"legend.fontsize": 9.5, "figure.constrained_layout.use": True}
+STYLE |= {"figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.06}
 
 
 def styled(draw):

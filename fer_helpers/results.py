@@ -140,17 +140,6 @@ def confidence_table(model_file: Path) -> list[dict]:
     return [each for percent in range(50, 100) if (each := scoring.confidence_threshold(probs, labels, percent / 100))]
 
 
-def confidence_threshold(model_file: str | Path, card: dict, accuracy: float) -> dict | None:
-    """When a model is sure enough to be right in this share of its answers; None where that isn't known or never.
-
-    From the val answers beside the model file, else from the table in its card, which given-away models carry.
-    """
-    if not 0.5 <= accuracy <= 0.99:
-        raise ValueError(f"The share of right answers that is wanted lies between 0.5 and 0.99, not at {accuracy}.")
-    table = confidence_table(Path(model_file)) or card["metrics"].get("confidence_thresholds", [])
-    return next((each for each in table if each["accuracy"] >= accuracy - 1e-9), None)
-
-
 def train_config(config: dict) -> TrainConfig:
     """The settings of a training as a metrics file has them; what the file doesn't know is at its default."""
     known = {field.name: config[field.name] for field in fields(TrainConfig) if field.name in config}
@@ -159,8 +148,5 @@ def train_config(config: dict) -> TrainConfig:
 
 def caption(data: dict) -> str:
     """The data set of a metrics file, for figures that are drawn from files alone."""
-    return (
-        f"DEMONSTRATION on synthetic faces{ONLY}"
-        if data["kind"] == "synthetic"
-        else data.get("title") or data["source"]
-    )
+    known = data.get("title") or data["source"]
+    return f"DEMONSTRATION on synthetic faces{ONLY}" if data["kind"] == "synthetic" else known

@@ -3,8 +3,6 @@
 It and what it imports at the top need nothing but a Python, even an old one: `setup` begins here.
 """
 
-from __future__ import annotations
-
 import sys
 
 from fer_helpers.workbook import cli

@@ -44,8 +44,7 @@ CHOICES = {
 class TrainConfig:
     """Settings of one training; stored with its result.
 
-    optimizer: adamw, adam, sgd (Nesterov momentum 0.9) or muon (see MuonAndSGD). schedule: one-cycle, plateau or
-    constant.
+    optimizer, schedule: one of CHOICES; sgd has Nesterov momentum 0.9, muon is MuonAndSGD.
     layer_lr_decay: learning rate of a Transfer network's stage, as a share of the next one's.
     progressive_resizing: share of the epochs, the first ones, on faces of two thirds of the side, in half the time; for
     networks that take any size (Howard, "Training Imagenet in 3 hours for $25", fast.ai, 2018).
@@ -87,8 +86,6 @@ class TrainConfig:
 
     def __post_init__(self):
         check(vars(self))
-        for augment in vars(self.augment).values() if isinstance(self.augment, ByEmotion) else [self.augment]:
-            check(vars(augment) if isinstance(augment, Augment) else {})
         if self.epochs < 1:
             raise ValueError("epochs is 0: a training needs 1 or more.")
 
@@ -96,6 +93,8 @@ class TrainConfig:
 def check(values: dict) -> None:
     """Refuse, by ValueError, the first setting or notebook's parameter that can't be: see RANGES and CHOICES."""
     for name, value in values.items():
+        if isinstance(value, Augment | ByEmotion):
+            check(vars(value))
         wanted, fits = RANGE_OF.get(name, ("0 or more", lambda n: n >= 0))
         if isinstance(value, int | float) and not (math.isfinite(value) and fits(value)):
             raise ValueError(f"{name} is {value}: give {wanted}.")

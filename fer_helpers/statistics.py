@@ -1,6 +1,6 @@
 """How sure a comparison is: intervals over faces and seeds, paired tests. Arrays in; no network is needed here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -11,8 +11,6 @@ from fer_helpers.faces import EMOTIONS
 LOWER_IS_BETTER = ("log_loss", "brier")  # these are numbers of their own; all else is a share, printed in points
 RECIPE = ("accuracy", "macro_f1", "log_loss", "brier")  # what recipes are compared by
 EVERY = (*RECIPE, "balanced_accuracy", *(f"recall_{emotion}" for emotion in EMOTIONS))
-
-
 CARD = {"of": "of", "value": "value", "interval": "ci95", "each": "each", "p": "p", "shared": "ci_shared"}  # in files
 
 
@@ -30,6 +28,7 @@ class Estimate:
     each: tuple[float, ...] = ()
     p: float | None = None
     shared: tuple[float, float] | None = None
+    SIGN, UNIT = "", " %"  # of `number`
 
     @property
     def points(self) -> tuple[float, ...]:
@@ -39,8 +38,8 @@ class Estimate:
 
     @property
     def number(self) -> str:
-        """The value with its unit: 67.8 %."""
-        return self._text(self.value, unit=" %")
+        """The value with its unit: 67.8 %, and of a Difference with its sign: +1.8 points."""
+        return self._text(self.value, sign=self.SIGN, unit=self.UNIT)
 
     @property
     def range(self) -> str:
@@ -69,20 +68,18 @@ class Estimate:
 class Difference(Estimate):
     """A measure of `a` less that of `b`, or what else is compared with 0; prints "+1.8 points (0.5 to 3.0)"."""
 
-    @property
-    def number(self) -> str:
-        """The value with its sign and unit: +1.8 points."""
-        return self._text(self.value, sign="+", unit=" points")
+    SIGN, UNIT = "+", " points"
 
     @property
     def verdict(self) -> str:
         """higher, lower, or inconclusive where the interval contains 0."""
-        return _verdict(*self.interval)
+        low, high = self.interval
+        return "higher" if low > 0 else "lower" if high < 0 else "inconclusive"
 
     @property
     def verdict_shared(self) -> str:
         """The same by the wider interval that several comparisons share; without one, `verdict`."""
-        return _verdict(*(self.shared or self.interval))
+        return replace(self, interval=self.shared or self.interval).verdict
 
     @property
     def better(self) -> str:
@@ -96,10 +93,6 @@ class Difference(Estimate):
 
     def __str__(self) -> str:
         return super().__str__() + ", inconclusive" * (self.verdict == "inconclusive")
-
-
-def _verdict(low: float, high: float) -> str:
-    return "higher" if low > 0 else "lower" if high < 0 else "inconclusive"
 
 
 def paired_difference(right_a: np.ndarray, right_b: np.ndarray) -> Difference:

@@ -232,7 +232,7 @@ def evaluation(model, people: Faces, *, stage: str, name: str, views=None) -> tu
     return _probabilities(model, people, views=views).numpy(), line
 
 
-def log_evaluation(line: dict, out_root="outputs") -> None:
+def log_evaluation(line: dict, out_root) -> None:
     """Add a test evaluation to `<out_root>/test_evaluations.csv`; the same weights on the same faces add no line."""
     log = paths.ROOT / out_root / "test_evaluations.csv"
     known = {(each["weights"], each["faces"]) for each in paths.read_lines(log)}

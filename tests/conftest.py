@@ -52,6 +52,12 @@ def row(tmp_path_factory, cleaned):
     return out, settings, commands.succeeds("run-all", *settings, TORCH_HOME=str(tmp_path_factory.mktemp("torch")))
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    """First weights and noise are the same in every test, whatever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def model():
     """The network that users get before they trained any; a test file may have a `model` of its own."""

@@ -142,7 +142,6 @@ def test_blurring_keeps_the_mean_and_takes_the_detail():
 
 @pytest.mark.parametrize(("name", "depth"), [("baseline", 5), ("small_cnn", 8)])
 def test_layers_get_new_random_weights_from_the_last_one(name, depth):
-    torch.manual_seed(0)
     model = models.build(name).eval()
     before, state = {key: value.clone() for key, value in model.state_dict().items()}, torch.get_rng_state()
     weights = [part[0].weight for part in attribution.layers(model)]
@@ -193,5 +192,5 @@ def test_a_claim_is_told_network_by_network():
     told = rendering.ENVIRONMENT.get_template("claims.md.j2").module.claims({"model": "one", "claims": claims})
     assert " ".join(told.split()) == (
         'By the Grad-CAM maps of PrivateTest, "the mouth for happy" holds in 2 of 2 networks, '
-        '"the whole face for neutral" holds in 0.'
+        '"the whole face for neutral" holds in 0 (inconclusive in 1).'
     ), "another layer and another seed are no further networks"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_helpers import models, paths, training
+from fer_helpers import paths, training
 from fer_helpers.data import synthetic
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import readme, reference, rendering
@@ -72,7 +72,7 @@ def test_the_benchmark_of_the_engine_measures_and_its_numbers_hang_together(trie
         assert sum(parts["operations"].values()) == pytest.approx(1, abs=1e-3)
         assert parts["epoch"]["products at full rate"] == parts["share_of_product_rate"] > 0
         assert {"preprocess and augment", "forward", "backward"} < set(parts["step_ms"])
-        assert min(*parts["step_ms"].values(), *numbers(loops)) >= 0
+        assert min(*parts["step_ms"].values(), *(row[name] for name in usual.LOOPS)) > 0
     assert [row["precision"] for row in section["products"]] == ["float32", "bfloat16"]
     assert [each["images"] for each in section["growth"]["runs"]] == [128, 256]
     assert section["growth"]["runs"][0]["memory_peak_mb"] > 100
@@ -88,14 +88,6 @@ def test_multiplications_are_counted_from_the_shapes():
     assert work.flops(nn.Sequential(nn.Flatten(), linear), *batch) == 2 * (2 * 4 * 2304 * 7), "none to the pixels"
     convolved, head = 2 * 4 * 46 * 46 * 8 * 9, 2 * 4 * 8 * 46 * 46 * 7
     assert work.flops(small, *batch) == 2 * convolved + 3 * head
-
-
-def test_the_four_layer_network_is_the_usual_one():
-    model = usual.build("four_layer")
-    weights = [tuple(part.weight.shape) for part in model if isinstance(part, nn.Conv2d | nn.Linear)]
-    assert weights[:4] == [(32, 1, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3)]
-    assert weights[4:] == [(512, 2304), (256, 512), (7, 256)]
-    assert sum(isinstance(part, nn.BatchNorm2d) for part in model) == 4 and models.weight_count(model) > 1.5e6
 
 
 def test_the_rivals_get_the_same_faces(tmp_path):
@@ -175,8 +167,7 @@ def test_the_time_on_a_cluster_is_measured_and_calculated(tried):
 
 
 def test_a_benchmark_that_does_not_exist_is_refused():
-    names = "duplicates, engine, photos, webcam, accuracy, with_duplicates, cluster, page, start, peers and small"
-    with pytest.raises(SystemExit, match=f"copys; PARAMS takes {names}"):
+    with pytest.raises(SystemExit, match=r"copys; PARAMS takes duplicates, engine, .*peers and small"):
         bench.main("synthetic", "outputs", "copys")
 
 
@@ -233,19 +224,15 @@ def test_peers_are_told_with_intervals_and_drawn_beside_exported_files():
     slow = [lines[0] | {"accuracy": 0.9}, *lines[1:]]
     assert peers.edge(slow) == [f"fer ({peers.CROP})", "a cnn (1 view, ONNX)"], "the slower one is right more often"
     silent = peers.row("face-api", "its own detector", np.full(len(people), -1), people, [9], 100)
-    assert (
-        "unanswered: face-api, its own detector"
-        in peers.figure([*lines, silent], people)._repr_mimebundle_()[1]["image/png"]["alt"]
-    )
+    alt = peers.figure([*lines, silent], people)._repr_mimebundle_()[1]["image/png"]["alt"]
+    assert "unanswered: face-api, its own detector" in alt
     title = peers.figure(lines, people).get_suptitle()
     assert title == "a cnn, 1 view, ONNX: 100.0% in 1.00 ms a face; the best peer, fer: 100.0% in 0.40 ms"
     found = {"rows": lines, "faces": 100, "edge": peers.edge(lines), "repeats": 1, "run": {"device": "cpu: one"}}
     told = rendering.ENVIRONMENT.get_template("peers.md.j2").module.peers(found | {"trained_on": peers.TRAINED_ON})
     assert "| a cnn | 1 view, ONNX | 100.0% (96.3% to 100.0%) | 100.0% | 1.00 | 4.7 |" in told
-    assert (
-        "more often right than fer (the crop as it is)." in told
-        and "fer: FER-2013's Training with its duplicates" in told
-    )
+    assert "more often right than fer (the crop as it is)." in told
+    assert "fer: FER-2013's Training with its duplicates" in told
 
 
 @pytest.mark.bench

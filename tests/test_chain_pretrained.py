@@ -8,8 +8,6 @@ from fer_helpers import paths
 from tests import commands
 
 pytestmark = pytest.mark.chain
-
-
 METHODS = ("probe", "partial", "full", "scratch")  # of using a backbone
 
 

@@ -114,10 +114,8 @@ def test_a_study_ends_whole_and_the_same_although_a_worker_is_killed(dask, sched
 def test_a_call_is_made_again_if_its_worker_dies_and_only_then(dask, scheduler, tmp_path, monkeypatch):
     address, _ = scheduler
     code = "import tempfile, time; tempfile.mkdtemp('', '{}_', {!r}); time.sleep({})"
-    calls = {
-        name: ([sys.executable, "-c", code.format(name, str(tmp_path), seconds)],)
-        for name, seconds in (("short", 0), ("long", 2))
-    }
+    times = {"short": 0, "long": 2}
+    calls = {name: ([sys.executable, "-c", code.format(name, str(tmp_path), t)],) for name, t in times.items()}
     first = worker(dask, address)
     made = clusters.results(address, subprocess.check_call, calls, log=lambda line: None)
     assert next(made) == ("short", 0)

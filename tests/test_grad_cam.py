@@ -13,16 +13,14 @@ TARGETS = torch.tensor([0, 3, 6, 2, 3])
 
 
 def made(architecture, **arguments):
-    torch.manual_seed(0)
     return models.build(architecture, **arguments).eval()
 
 
 @pytest.mark.parametrize("name", ["baseline", "small_cnn", "resnet18", "vgg16"])
 def test_equal_to_captum(name):
     model = made(name) if name in models.ARCHITECTURES else made("transfer", backbone=name)
-    theirs = LayerGradCam(model, model.cam_layer).attribute(
-        model.preprocess(IMAGES), TARGETS, relu_attributions=True, attribute_to_layer_input=False
-    )
+    how = {"relu_attributions": True, "attribute_to_layer_input": False}
+    theirs = LayerGradCam(model, model.cam_layer).attribute(model.preprocess(IMAGES), TARGETS, **how)
     theirs = F.interpolate(theirs.detach(), size=(48, 48), mode="bilinear", align_corners=False)[:, 0]
     theirs = theirs / theirs.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     ours = grad_cam(model, IMAGES, TARGETS)

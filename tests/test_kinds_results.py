@@ -33,7 +33,6 @@ def leave(out_root, data, budget, stage="03_baseline_cnn"):
     paths.write_json(out_root / stage / "metrics.json", {"data": data, "run": {"budget": budget}})
 
 
-assert commands.CHOICES["BUDGET"] == folders.BUDGETS
 HERE = ""
 PLACES = [  # what lies there, what is asked for, and where that goes
     (None, DRAWN, "smoke", HERE),
@@ -60,6 +59,7 @@ def test_a_run_never_replaces_what_is_greater(there, data, budget, goes, tmp_pat
         leave(tmp_path, *there)
     assert folders.choose(tmp_path, data, budget) == tmp_path / goes
     assert ("keeps what it holds" in capsys.readouterr().out) == bool(goes)
+    assert budget in folders.BUDGETS == commands.CHOICES["BUDGET"]
 
 
 def test_results_of_fewer_emotions_never_lie_beside_those_of_seven(tmp_path, monkeypatch):
@@ -151,7 +151,6 @@ NAN, WIDE = float("nan"), "from 0 to below 1"
 REFUSED = [  # a setting or a notebook's parameter, and what it may be
     ("epochs", -3, r"0 \(as the budget says\) or more"),
     ("batch_size", 0, "1 or more"),
-    ("batch_size", -5, "1 or more"),
     ("seed", -1, "0 or more"),
     ("fps", 0.0, "more than 0"),
     ("a_second", NAN, "more than 0"),
@@ -172,22 +171,11 @@ def test_a_number_out_of_range_is_refused_with_what_it_may_be(name, value, wante
         settings.check({"seeds": 3, name: value})
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [
-        {"epochs": -3},
-        {"epochs": 0},
-        {"batch_size": 0},
-        {"peak_lr": NAN},
-        {"optimizer": "adamm"},
-        {"keep": "x"},
-        {"schedule": "cosine"},
-        {"precision": "half"},
-    ],
-)
-def test_a_training_with_such_settings_cannot_be_put_together(wish):
-    with pytest.raises(ValueError, match=f"^{next(iter(wish))} is "):
-        settings.TrainConfig(**wish)
+def test_a_training_with_such_settings_cannot_be_put_together():
+    wishes = [("epochs", -3), ("epochs", 0), ("batch_size", 0), ("peak_lr", NAN), ("optimizer", "adamm")]
+    for name, value in [*wishes, ("keep", "x"), ("schedule", "cosine"), ("precision", "half")]:
+        with pytest.raises(ValueError, match=f"^{name} is "):
+            settings.TrainConfig(**{name: value})
     assert replace(settings.TrainConfig(), epochs=1, seed=7).seed == 7
     with pytest.raises(ValueError, match=r"^flip is 7"):
         settings.TrainConfig(augment=ByEmotion(1, Augment(flip=7), Augment()))
@@ -225,16 +213,12 @@ def test_a_path_in_params_arrives_as_it_was_typed(words, arrives):
         assert [*cli.notebook_parameters({"PARAMS": words}).values()] == [arrives]
 
 
-def finder():
-    """The cell of every notebook that finds the workbook."""
-    return nbformat.read(paths.ROOT / "notebooks" / "01_exploration.ipynb", as_version=4).cells[2].source
-
-
 @pytest.mark.parametrize("installed", [False, True])
 def test_a_notebook_alone_says_what_to_do_unless_the_package_is_installed(installed, tmp_path):
+    finder = nbformat.read(paths.ROOT / "notebooks" / "01_exploration.ipynb", as_version=4).cells[2].source
     bare = [sys.executable, "-S", "-c"]  # without what is installed here
     start = f"import sys\nsys.path.append({str(paths.ROOT)!r})\n" if installed else ""
-    done = subprocess.run([*bare, start + finder()], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*bare, start + finder], cwd=tmp_path, capture_output=True, text=True)
     if installed:
         assert done.returncode == 0, done.stderr
     else:
@@ -264,13 +248,6 @@ def test_the_terminal_shows_epochs_and_warnings_and_the_notebook_keeps_the_rest(
         assert (capsys.readouterr().out.strip() == line.strip()) == (shown or everything or not line)
 
 
-class Terminal(io.StringIO):
-    """A terminal that remembers what was written."""
-
-    def isatty(self):
-        return True
-
-
 def test_where_a_run_is_stands_in_one_line_on_a_terminal_and_in_plain_lines_in_a_log(monkeypatch, capsys):
     cells = [nbformat.v4.new_markdown_cell("## Loading"), nbformat.v4.new_code_cell("#no heading"), None]
     cells[2] = nbformat.v4.new_markdown_cell("# A title\n\n## The small CNN\n\nIs it good?")
@@ -289,7 +266,8 @@ def test_where_a_run_is_stands_in_one_line_on_a_terminal_and_in_plain_lines_in_a
         *("      Loading (0 s so far, about 7 min left)", "      The small CNN (0 s so far, about 7 min left)"),
         *("      epoch 1/2", ""),
     ]
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    sys.stdout.isatty = lambda: True
     walk()
     lines = sys.stdout.getvalue().split("\n")
     assert len(lines) == 2, "but for the epochs, one line"

@@ -5,7 +5,6 @@ import pytest
 
 from fer_helpers import paths, results
 from fer_helpers.publishing import leaderboard
-from fer_helpers.workbook import pipeline
 
 FACES = np.array(["aa", "bb", "cc", "dd"])  # starts of their pixels' SHA-256
 LABELS, SPLIT = np.arange(4), np.array(["val", "test", "test", "test"])
@@ -64,16 +63,9 @@ def test_fewer_than_three_passes_over_the_faces_stand_in_no_leaderboard(trained,
 
 
 def test_faces_of_another_test_set_are_never_paired(trained):
-    models = [
-        {"name": root, "folder": trained(root, "03_x"), "data": {"key": root}} for root in ("outputs", "reference")
-    ]
-    models = [each | {"folder": each["folder"] / "03_x"} for each in models]
+    places = {root: trained(root, "03_x") / "03_x" for root in ("outputs", "reference")}
+    models = [{"name": root, "folder": place, "data": {"key": root}} for root, place in places.items()]
     stored = results.read_predictions(models[0]["folder"] / "predictions.npz")
     results.write_predictions(models[0]["folder"] / "predictions.npz", **stored | {"pixels": FACES[::-1]})
     with pytest.raises(ValueError, match="test faces differ"):
         leaderboard.predictions(models)
-
-
-def test_notebook_09_runs_again_when_the_leaderboard_changes():
-    stage = pipeline.look_into(paths.ROOT / "notebooks" / "09_results.ipynb", paths.ROOT / "fer_helpers")
-    assert "helper publishing/leaderboard.py" in stage.digests

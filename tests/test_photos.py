@@ -1,7 +1,5 @@
 """A person's own pictures: faces detected and cropped as FER-2013's, answered, or refused with a reason."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,12 +13,7 @@ from fer_helpers.photos import album, detection, framing
 from fer_helpers.photos.detection import Box
 from fer_helpers.publishing import folders
 from tests.benchmarks import fresh
-
-
-def saved(picture, form, **options):
-    stream = io.BytesIO()
-    picture.save(stream, form, **options)
-    return stream
+from tests.test_kinds_pictures import encoded
 
 
 def test_the_face_of_the_astronaut_is_detected_and_happy(model, astronaut):
@@ -70,10 +63,10 @@ def test_every_kind_of_picture_gives_the_same_face(astronaut):
     clear.putalpha(255)
     grey = np.asarray(astronaut.convert("L")).astype(np.uint16)
     kinds = {
-        ("16 bits",): saved(Image.fromarray(grey * 257), "PNG"),
-        ("CMYK",): saved(astronaut.convert("CMYK"), "JPEG", quality=95),
-        ("the first of 2 frames",): saved(astronaut, "GIF", save_all=True, append_images=[astronaut.rotate(90)]),
-        (): saved(clear, "PNG"),
+        ("16 bits",): encoded("PNG", Image.fromarray(grey * 257)),
+        ("CMYK",): encoded("JPEG", astronaut.convert("CMYK"), quality=95),
+        ("the first of 2 frames",): encoded("GIF", astronaut, save_all=True, append_images=[astronaut.rotate(90)]),
+        (): encoded("PNG", clear),
     }
     for notes, stream in kinds.items():
         photo = detection.read(stream)
@@ -84,7 +77,7 @@ def test_every_kind_of_picture_gives_the_same_face(astronaut):
 @pytest.mark.parametrize("size", [(1, 1), (24, 3000)])
 def test_what_is_too_small_for_a_face_says_so(size):
     with pytest.raises(ValueError, match="{}×{} pixels, too small or too narrow".format(*size)):
-        detection.read(saved(Image.new("L", size), "PNG"))
+        detection.read(encoded("PNG", Image.new("L", size)))
     with pytest.raises(ValueError, match="no such file"):
         detection.read("nowhere.png")
 
@@ -102,7 +95,7 @@ def test_a_hundred_megapixels_are_answered_in_bounded_memory(tmp_path, form, mos
 
 @pytest.mark.slow
 def test_a_thousand_files_and_three_broken_ones_are_997_answers_and_three_reasons(tmp_path, model):
-    small = saved(album.sheet()[0].crop((25, 25, 125, 125)).resize((40, 40)), "JPEG").getvalue()
+    small = encoded("JPEG", album.sheet()[0].crop((25, 25, 125, 125)).resize((40, 40)))
     for k in range(997):
         file = tmp_path / f"{k % 3}" / f"{k:03}.{'JPG' if k < 3 else 'jpg'}"
         file.parent.mkdir(exist_ok=True)
@@ -130,11 +123,7 @@ def test_boxes_are_in_pixels_of_the_file(model, astronaut, tmp_path):
 def test_which_pictures_are_collected(tmp_path):
     assert next(iter(album.collect(""))) == "astronaut.png" and "faces.png" in album.collect("")
     (tmp_path / "._hidden.jpg").write_text("of macOS")
-    reasons = {
-        str(tmp_path): "holds no file",
-        "no/such/place": "no file and no fold",
-        "upload": "upload is for Colab",
-    }
+    reasons = {str(tmp_path): "holds no file", "no/such/place": "no file and no fold", "upload": "upload is for Colab"}
     for asked, says in reasons.items():
         with pytest.raises(ValueError, match=says):
             album.collect(asked)

@@ -109,9 +109,8 @@ def test_a_changed_parameter_is_named_and_only_its_stage_runs(row, counted, caps
     again(row, counted)
     changed = replace(row, asked={"factor": "2.5"})
     assert again(changed, counted) == ["02_second"]  # 01_first has no factor
-    assert (
-        "02_second runs again: parameter factor changed (1.0 -> 2.5), about 3 min last time" in capsys.readouterr().out
-    )
+    said = "02_second runs again: parameter factor changed (1.0 -> 2.5), about 3 min last time"
+    assert said in capsys.readouterr().out
     assert again(replace(row, asked={"factor": "2.50"}), counted) == []
 
 
@@ -176,6 +175,13 @@ def test_a_module_two_folders_deep_counts_and_what_starts_notebooks_does_not(row
         (row.helpers / name).write_text(f"{files[name]}# changed\n")
         stem = name.removesuffix(".py")
         assert again(row, counted, "01") == (["01_first"] if stem in counting else []), name
+
+
+def test_what_writes_onnx_files_is_no_helper_of_whoever_loads_a_model():
+    helpers = receipts.helper_digests(["from fer_helpers import models"], paths.ROOT / "fer_helpers")
+    assert {"networks.py", "transfer/backbones.py"} < {*helpers} and not {"publishing/export.py", "predict.py"} & {
+        *helpers
+    }
 
 
 def test_prose_and_results_of_a_cell_cost_no_run(row, counted):

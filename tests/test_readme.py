@@ -98,9 +98,10 @@ def test_the_address_stands_in_one_place():
 
 
 def test_the_reference_is_of_fer2013_and_says_how_it_was_made():
-    for path in sorted(paths.REFERENCE.glob("0[3-8]_*/**/metrics.json")):
-        metrics = paths.read_json(path)
-        if "run" in metrics and "data" in metrics:
-            assert metrics["data"]["kind"] == "fer2013" and not metrics["data"]["demonstration"]
-            assert metrics["run"]["commit"] != "unknown"
+    every = [paths.read_json(path) for path in sorted(paths.REFERENCE.glob("0[3-8]_*/**/metrics.json"))]
+    finished = [metrics for metrics in every if {"run", "data"} <= {*metrics}]
+    assert len(finished) > 10
+    for metrics in finished:
+        assert metrics["data"]["kind"] == "fer2013" and not metrics["data"]["demonstration"]
+        assert metrics["run"]["commit"] != "unknown"
     assert (paths.REFERENCE / "02_cleaning" / "removed.csv").exists()

@@ -61,10 +61,8 @@ def test_in_colab_the_first_cells_fetch_the_workbook_into_an_empty_folder(tmp_pa
     cells = [cell.source for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells[1:3]]  # the same in all
     where = "import fer_helpers\nprint(fer_helpers.__file__)"
     code = "\n".join([rehearsal.STARTUP, *cells, where])
-    done = subprocess.run(
-        [python, "-c", code], cwd=content, env=rehearsal.variables(new), capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"{content / 'fer-workbook' / 'fer_helpers' / '__init__.py'}\n", "nothing was lacking"
+    output = subprocess.check_output([python, "-c", code], cwd=content, env=rehearsal.variables(new), text=True)
+    assert output == f"{content / 'fer-workbook' / 'fer_helpers' / '__init__.py'}\n", "nothing was lacking"
     head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=content / "fer-workbook", text=True)
     assert head.split() == rehearsal.git("rev-parse", "HEAD")
     assert rehearsal.packages(new) == {}

@@ -25,7 +25,6 @@ def finished(people, network, **more):
 
 
 def test_a_finished_model_is_evaluated_once_and_written_whole(people, tmp_path):
-    torch.manual_seed(0)
     model, judged = models.build("baseline", filters=(4, 4, 4), hidden=8).eval(), people.part("val", "test")
     out, leaked = tmp_path / "03_baseline_cnn" / "small", np.arange(56) % 2 == 0
     metrics = results.save(out, finished(people, model, views=10), judged, leaked)
@@ -51,7 +50,6 @@ def test_a_run_whose_weights_are_not_kept_leaves_everything_but_a_model_file(peo
 
 
 def test_stored_answers_are_taken_for_the_very_faces_alone(people, tmp_path):
-    torch.manual_seed(0)
     model, test = models.build("baseline", filters=(4, 4, 4), hidden=8).eval(), people.part("test")
     out, where = tmp_path / "03_baseline_cnn", {"stage": "05_grad_cam", "out_root": tmp_path}
     results.save(out, finished(people, model), people.part("val", "test"), np.zeros(56, bool))

@@ -123,13 +123,6 @@ def test_kaggle_folder_and_zip_at_any_depth(tmp_path, around):
     json.dumps(people.source)
 
 
-def test_case_of_folders_does_not_matter(tmp_path):
-    files = {name.replace("train/", "Train/").replace("/angry/", "/Angry/"): data for name, data in tree().items()}
-    people, _ = load(folder_of(files, tmp_path / "mine"))
-    assert people.source["counts"]["train"] == [6] * 7
-    assert "Train/Angry/Training_0.jpg" in people.names
-
-
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
 def test_three_folders_are_used_as_they_are(tmp_path, validation):
     titles = {"train": ["a"] * 3, validation: ["b"] * 2, "test": ["c"] * 1}

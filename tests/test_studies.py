@@ -266,11 +266,8 @@ def test_what_a_cluster_did_is_kept_where_the_study_was_begun(whole, half, fits,
 def test_a_machine_that_would_train_something_else_refuses(people, whole, fits, tmp_path, monkeypatch):
     spec = spec_of(whole, people, tmp_path)
     blank_test = torch.where(torch.arange(70)[:, None, None] < 69, people.images, 0)
-    for other in (
-        replace(people, images=people.images.flip(2)),
-        replace(people, images=blank_test),
-        people.select(range(69)),
-    ):
+    changed = [replace(people, images=each) for each in (people.images.flip(2), blank_test)]
+    for other in (*changed, people.select(range(69))):
         monkeypatch.setattr(runs, "loaded", lambda data, budget, other=other: other)
         with pytest.raises(ValueError, match="would train something else than this study asks for"):
             runs.run(spec)
@@ -292,9 +289,8 @@ def test_a_machine_that_keeps_the_data_elsewhere_finds_it(people, half, fits, tm
 def test_another_device_is_another_run_only_where_one_is_named(people, whole, study, tmp_path):
     study(whole)
     spec = spec_of(whole, people, tmp_path)
-    on = {
-        name: runs.finished(replace(spec, where=replace(spec.where, device=name))) for name in ("auto", "cpu", "cuda")
-    }
+    places = {name: replace(spec.where, device=name) for name in ("auto", "cpu", "cuda")}
+    on = {name: runs.finished(replace(spec, where=place)) for name, place in places.items()}
     assert on["auto"]["device"] == "cpu" and on["cpu"] and on["cuda"] is None
     for precision, found in (("float32", True), ("bfloat16", False)):  # trained in float32
         asked = replace(spec.condition, config=replace(spec.condition.config, precision=precision))

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(sets):
     assert not same_weights(first[0], train(sets, replace(CFG, seed=1))[0])
 
 
-@pytest.mark.parametrize(("cfg", "after"), [(CFG, 2), (AVERAGED, 1)])
+@pytest.mark.parametrize(("cfg", "after"), [(CFG, 2), (AVERAGED, 1), (replace(CFG, optimizer="muon"), 2)])
 def test_an_interrupted_training_ends_like_an_undisturbed_one(sets, tmp_path, cfg, after):
     def stop(line):
         if line.startswith(f"epoch   {after}"):
@@ -203,7 +203,7 @@ def test_early_stopping_counts_from_the_best_epoch():
     assert not training.stalled([], 1)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", settings.CHOICES["optimizer"])
 @pytest.mark.parametrize("schedule", ["one-cycle", "plateau", "constant"])
 def test_every_optimiser_goes_with_every_schedule(sets, optimizer, schedule, tmp_path):
     cfg = replace(CFG, epochs=1, optimizer=optimizer, schedule=schedule, patience=1, class_weighting=1.0)
@@ -231,8 +231,6 @@ def test_devices_and_budgets_are_checked():
         devices.pick_budget("fast")
     with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
         devices.pick_device("gpu")
-    assert devices.pick_budget("auto", torch.device("cpu")) == "quick"
-    assert devices.pick_budget("auto", torch.device("cuda")) == "full"
 
 
 @pytest.mark.parametrize("units", [True, False])
@@ -290,7 +288,6 @@ def test_the_average_follows_the_weights_and_is_what_is_kept(sets):
 def test_mixup_blends_faces_and_labels_by_the_same_share():
     faces, labels = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2), torch.arange(4)
     assert settings.apply_mixup(faces, labels, 0.0) == (faces, labels)
-    torch.manual_seed(0)
     blended, shares = settings.apply_mixup(faces, labels, 1.0)
     assert torch.allclose(shares.sum(dim=1), torch.ones(4))
     for row in range(4):

@@ -62,7 +62,10 @@ def largest(items: list):
 
 
 def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | None]:
-    """A network trained on photographs, and its results.confidence_threshold for this accuracy; else ValueError."""
+    """A network trained on photographs, and its metrics.confidence_threshold for this accuracy, if known and reached.
+
+    That is from the val answers beside the file, else from the table in its card. Raises ValueError.
+    """
     model = models.load(path)
     data = (model.card.get("metrics") or {}).get("data") or {}
     if data.get("demonstration", True):
@@ -70,7 +73,10 @@ def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | Non
         if not FEWER:
             raise ValueError(f"{said}: name a model that was.")
         print(f"careful: {said}, and no other model knows {', '.join(FEWER)} alone: its answers mean nothing.")
-    return model, results.confidence_threshold(path, model.card, accuracy)
+    if not 0.5 <= accuracy <= 0.99:
+        raise ValueError(f"The share of right answers that is wanted lies between 0.5 and 0.99, not at {accuracy}.")
+    table = results.confidence_table(Path(path)) or model.card["metrics"].get("confidence_thresholds", [])
+    return model, next((each for each in table if each["accuracy"] >= accuracy - 1e-9), None)
 
 
 def threshold_of(confidence: dict | None) -> float:

@@ -165,15 +165,16 @@ def run(command: str, options: dict[str, str], out: Path) -> None:
         content = export(network, Path(folder, "m.onnx"), views=views, model_card=text).read_bytes()
     target = out / f"{source.stem}.onnx"
     if form == "web":
-        same = lambda page: paths.is_new(page / "model.onnx") or (page / "model.onnx").read_bytes() == content  # noqa: E731
-        target = paths.free(out / f"{source.stem}_web", same, "-") / "model.onnx"
+        other = lambda page: (page / "model.onnx").exists() and (page / "model.onnx").read_bytes() != content  # noqa: E731
+        target = paths.free(out / f"{source.stem}_web", other, "-") / "model.onnx"
     path = paths.write_beside(target, content)
     answers = f"probabilities (N, {len(EMOTIONS)})"
     print(f"written to {path}: {path.stat().st_size / 1e6:.1f} MB, uint8 faces (N, 48, 48) to {answers}")
-    if options.get("INT8") == "1":
-        path = _int8(path, options.get("DATA", "auto"))
-    if form == "web":
-        folder = browser.make(path, source.stem)
+    try:
+        path = _int8(path, options.get("DATA", "auto")) if options.get("INT8") == "1" else path
+    finally:  # where int8 is refused, the page is of the float32 file
+        folder = browser.make(path, source.stem) if form == "web" else None
+    if folder:
         print(f"The page is in {folder}: any file server can show it, and nothing is computed there.")
         if command == "demo":
             browser.serve(folder)

@@ -49,14 +49,14 @@ def choose(out_root: Path, data: dict, budget: str) -> Path:
     data: as a metrics file has it.
     """
 
-    def harmless(folder):
-        return not any(lesser(data, budget, entry) for entry in held(folder))
+    def replaces(folder):
+        return any(lesser(data, budget, entry) for entry in held(folder))
 
-    if harmless(out_root):
+    if not replaces(out_root):
         return out_root
     name = "synthetic" + emotions.ONLY if data["demonstration"] else data["source"]
     name = re.sub(r"\W+", "_", name)
-    own = paths.free(out_root / f"on_{name}_{budget}", harmless)
+    own = paths.free(out_root / f"on_{name}_{budget}", replaces)
     there = ", ".join(contents(out_root))
     print(f"{out_root} keeps what it holds ({there}): this run goes into {own}")
     return own

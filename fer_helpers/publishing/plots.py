@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
 
-from fer_helpers import colours
+from fer_helpers import annotations, colours
 from fer_helpers.colours import BLUE, ORANGE
 from fer_helpers.plots import MARKERS, NUMBER, styled
 
@@ -19,29 +18,9 @@ def named_points(points: dict, *, xlabel: str, ylabel: str):
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", xmargin=0.25, ymargin=0.15)
     axes.xaxis.set(major_formatter=NUMBER, major_locator=LogLocator(subs=(1, 2, 5)), minor_formatter=NullFormatter())
     axes.grid()
-    _name(axes, points)
-    return figure
-
-
-def _name(axes, points: dict) -> None:
-    """Write each point's name beside it, at the first of some places where it covers no other name and no point."""
-    axes.figure.draw_without_rendering()  # settles where the points lie
-    dots = [axes.transData.transform(place) for place in points.values()]
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in dots]
-    places = [
-        (9, 0, "left"),
-        (-9, 0, "right"),
-        *((x, y, "center") for y in (14, -14, 28, -28, 42, -42) for x in (0, 40)),
-    ]
     for name, place in points.items():
-        for x, y, side in places:
-            look = {"xytext": (x, y), "textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9.5}
-            text = axes.annotate(name, place, **look)
-            if not (box := text.get_window_extent()).count_overlaps(taken):
-                break
-            if (x, y, side) != places[-1]:
-                text.remove()
-        taken.append(box)
+        axes.annotate(name, place, xytext=(8, 4), textcoords="offset points", fontsize=9.5)
+    return annotations.spread(figure, axes)
 
 
 @styled

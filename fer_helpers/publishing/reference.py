@@ -55,10 +55,10 @@ def evaluate(model: str, data: str, out_root: str, budget: str = "quick", known:
     print(pd.DataFrame({part: each for part, each in parts.items() if each}).loc[keys].T.to_string())
     asked = {"model": name, "file": str(Path(model).resolve()), "data": judged.card()}
 
-    def is_free(path: Path) -> bool:
-        return paths.is_new(path) or all(paths.read_json(path).get(each) == asked[each] for each in ("file", "data"))
+    def is_other(path: Path) -> bool:
+        return path.exists() and any(paths.read_json(path).get(each) != asked[each] for each in ("file", "data"))
 
-    written = paths.free(paths.stage("evaluate", out_root) / f"{name}.json", is_free)
+    written = paths.free(paths.stage("evaluate", out_root) / f"{name}.json", is_other)
     paths.write_json(written, {"stage": "evaluate", **asked, **parts, "run": devices.run_card(device)})
     print(f"written to {written}")
 
@@ -135,10 +135,11 @@ def _checked_manifest(out_root: Path) -> pd.DataFrame:
     """The manifest of a run on FER-2013, nowhere edited by hand."""
     from fer_helpers.cleaning import manifest
 
-    real = paths.read_json(paths.need("02_cleaning", "metrics.json", out_root))["data"]
+    folder = out_root / "02_cleaning"
+    real = paths.read_json(folder / "metrics.json")["data"]
     if real["kind"] != "fer2013":
         raise ValueError(f"The reference is made from FER-2013, not from '{real['source']}': give DATA= the real data.")
-    table = pd.read_csv(paths.need("02_cleaning", "manifest.csv", out_root), keep_default_na=False)
+    table = pd.read_csv(folder / "manifest.csv", keep_default_na=False)
     if real["cleaned"]["manifest"] != manifest.digest(table):
         raise ValueError(f"The manifest in {out_root} was edited by hand; the reference is made without: delete it.")
     return table

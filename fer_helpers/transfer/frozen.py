@@ -1,5 +1,6 @@
 """Training the unfrozen end of a network whose rest is frozen: every face passes the frozen part once."""
 
+import os
 import time
 from dataclasses import replace
 
@@ -28,6 +29,13 @@ def stored_maps(model, people: Faces, *, augment=None, seed: int = 0, precision:
     return replace(people, images=torch.cat(parts))
 
 
+def memory(device: torch.device) -> int:
+    """Bytes of memory that the device has, free or not."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else int(8e9)  # Windows
+
+
 @devices.short_of_memory()
 def train_unfrozen(model, train: Faces, val: Faces, cfg: TrainConfig, *, passes: int, checkpoint=None):
     """Train in place what Transfer.unfreeze left free to move; the rest stays frozen, batch norm too.
@@ -40,7 +48,7 @@ def train_unfrozen(model, train: Faces, val: Faces, cfg: TrainConfig, *, passes:
     start, device = time.perf_counter(), train.images.device
     model.to(device)
     maps = stored_maps(model, train.select(range(1))).images
-    stored = min(passes, devices.memory(device) // (4 * maps.numel() * maps.element_size() * len(train)))
+    stored = min(passes, memory(device) // (4 * maps.numel() * maps.element_size() * len(train)))
     if not stored:
         cfg = replace(cfg, augment=cfg.augment if passes > 1 else None)
         return training.fit(model, train, val, cfg, checkpoint=checkpoint), 0

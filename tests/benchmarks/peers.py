@@ -77,16 +77,8 @@ def row(model: str, way: str, guess: np.ndarray, test: Faces, ms: list[float], t
     scores = {"accuracy": round(float(right.mean()), 4), "macro_f1": round(float(f1), 4)}
     scores["accuracy_ci95"] = metrics.accuracy_interval(int(right.sum()), len(right))
     scores["answered"] = round(float((guess >= 0).mean()), 4)
-    return {
-        "model": model,
-        "way": way,
-        "faces": len(labels),
-        **scores,
-        "timed": timed,
-        "megabytes": megabytes,
-        "ms": round(float(np.median(ms)), 3),
-        "ms_of_repeats": ms,
-    }
+    line = {"model": model, "way": way, "faces": len(labels), **scores, "timed": timed, "megabytes": megabytes}
+    return line | {"ms": round(float(np.median(ms)), 3), "ms_of_repeats": ms}
 
 
 def labels_of(words: list[str]) -> np.ndarray:

@@ -34,7 +34,7 @@ def work(folder: str, steps: str, turns: str) -> dict:
 def products(tries: int) -> list[dict]:
     """GFLOP per second of the best of some matrix products, by precision and shape."""
     rates = []
-    for precision in devices.PRECISIONS:
+    for precision in settings.CHOICES["precision"][1:]:
         row = {"precision": precision}
         for name, (m, k, n) in SHAPES.items():
             one, other = (torch.randn(shape).to(getattr(torch, precision)) for shape in ((m, k), (k, n)))
