@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,22 @@ def test_a_card_says_how_many_views_its_network_takes():
         cards[views] = text = card.read_text(encoding="utf-8")
         assert ("ten views" in text, "two views" in text) == (views == 10, views == 2), card
     assert len(cards) == 2
+
+
+def test_the_address_is_carried_everywhere_and_a_missing_place_is_named(tmp_path, monkeypatch, capsys):
+    copies = [Path(shutil.copy(path, tmp_path / f"{k}.md")) for k, path in enumerate(readme.READMES)]
+    notebook = shutil.copy(readme.notebooks()[0], tmp_path)
+    for name, value in {"READMES": copies, "README": copies[0], "notebooks": lambda: [Path(notebook)]}.items():
+        monkeypatch.setattr(readme, name, value)
+    monkeypatch.setattr(paths, "repository", lambda: "https://github.com/me/mine")
+    readme.address()
+    for path in (copies[0], Path(notebook)):
+        text = path.read_text(encoding="utf-8")
+        assert "colab.research.google.com/github/me/mine/blob" in text and "github.com/me/mine" in text
+        assert "fer-workbook/fer-workbook" not in text
+    copies[0].write_text("no place here", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"No README has a place .* for .*surprise"):
+        readme.write()
 
 
 def test_the_address_stands_in_one_place():

@@ -18,8 +18,10 @@ from fer_helpers import augment, models, paths, plots, results, settings
 from fer_helpers import metrics as scoring
 from fer_helpers.cleaning import manifest as manifests
 from fer_helpers.data import synthetic
+from fer_helpers.errors import UserError
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.publishing import leaderboard, readme, reference
+from fer_helpers.workbook import cli
 
 SMALL = Path("03_baseline_cnn/small_cnn/small_cnn.safetensors")
 
@@ -55,6 +57,17 @@ def kept(tmp_path, monkeypatch):
     metrics["run"]["seconds"] = 9  # less than the stage's 10
     paths.write_json(out / SMALL.parent / "metrics.json", metrics)
     return tmp_path, folder
+
+
+def test_a_reference_is_of_fer2013_alone(kept):
+    out = kept[0] / "out"
+    with pytest.raises(UserError, match="made from FER-2013: name it"):
+        cli.do("reference", {"DATA": "synthetic", "OUT": str(out)})
+    metrics = paths.read_json(out / "02_cleaning" / "metrics.json")
+    metrics["data"] |= {"kind": "folder", "source": "my faces"}
+    paths.write_json(out / "02_cleaning" / "metrics.json", metrics)
+    with pytest.raises(ValueError, match="from FER-2013, not from 'my faces'"):
+        reference.make(out)
 
 
 def test_a_study_that_was_not_run_keeps_its_copy(kept):

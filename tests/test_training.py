@@ -226,11 +226,14 @@ def test_loss_weights():
     assert (weights * counts)[[0, 2, 3]] == pytest.approx([100 / 3] * 3, rel=1e-5)
 
 
-def test_devices_and_budgets_are_checked():
+def test_devices_and_budgets_are_checked(monkeypatch):
     with pytest.raises(ValueError, match="choose auto, smoke, quick, full"):
         devices.pick_budget("fast")
     with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
         devices.pick_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="torch sees no CUDA device here"):
+        devices.pick_device("cuda")
 
 
 @pytest.mark.parametrize("units", [True, False])
