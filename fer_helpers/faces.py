@@ -80,7 +80,7 @@ class Faces:
         card = {"source": self.source.get("name", "")} | {name: self.source.get(name) for name in told}
         counts = {split: int((self.split == split).sum()) for split in SPLITS}
         card |= {"demonstration": self.is_synthetic, "counts": counts}
-        return card | ({"emotions": FEWER} if FEWER else {})
+        return card | ({"emotions": [*FEWER]} if FEWER else {})
 
     def caption(self, what: str = "") -> str:
         """One line under a figure: the data set, what of it, the number of faces."""

@@ -20,7 +20,6 @@ ARCHITECTURES = {  # where each lies; looked up when it is built, since the core
     "small_cnn": "fer_helpers.networks:SmallCNN",
     "ensemble": "fer_helpers.networks:Ensemble",
     "transfer": "fer_helpers.transfer.backbones:Transfer",
-    "head": "fer_helpers.transfer.backbones:Head",
 }
 
 TTA_SHIFT = 2  # pixels

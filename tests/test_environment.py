@@ -300,6 +300,7 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
     ("words", "sentence"),
     [
         (["run-al"], "There is no command run-al. Did you mean run-all?"),
+        (["11"], "There is no command 11."),
         (["run-all", "budget=smoke"], "There is no variable budget. Did you mean BUDGET?"),
         (["run-all", "smoke"], "smoke isn't NAME=value"),
         (["run-all", "BUDGET=fast"], "BUDGET=fast isn't known: choose from auto, smoke, quick, full."),
@@ -311,6 +312,7 @@ def test_make_hands_on_what_was_given_and_nothing_else(tmp_path, monkeypatch):
         (["clean", "OUT=elsewhere"], "clean doesn't take OUT"),
         (["video"], "Which film? make video VIDEO=film.mp4"),
         (["evaluate"], "Which model? make evaluate MODEL=outputs/03"),
+        (["compare"], "Compare with which folder of results? make compare A=outputs B="),
     ],
 )
 def test_a_slip_of_the_hand_is_one_sentence(words, sentence, capsys):

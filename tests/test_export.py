@@ -113,11 +113,6 @@ def test_a_demo_has_one_format():
             cli.do(*cli.parse(["demo", *words]))
 
 
-def test_the_head_of_a_network_is_no_network(tmp_path):
-    with pytest.raises(ValueError, match="takes feature maps: export the whole network"):
-        export.export(models.build("head"), tmp_path / "model.onnx")
-
-
 def test_without_the_extra_a_sentence_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match="needs onnxscript, of the extra `export`: pip install onnx onnxscript onnxru"):
@@ -167,7 +162,7 @@ def served(tmp_path_factory):
         pytest.skip(str(error))
     model = tmp_path_factory.mktemp("page") / "model.onnx"
     shutil.copy(predict.given_away().with_suffix(".onnx"), model)
-    server = browser.serve(browser.make(model, "small_cnn"), block=False, show=False)
+    server = browser.serve(browser.make(model, "small_cnn"), block=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/", model
     server.shutdown()

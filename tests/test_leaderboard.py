@@ -40,6 +40,14 @@ def test_a_csv_gets_the_references_models_and_their_answers_face_by_face(trained
     assert all(np.array_equal(here[name], kept[name]) for name in ("split", "labels", "pixels", "probs"))
 
 
+def test_a_model_of_a_notebook_that_was_opened_alone_is_not_left_out(trained):
+    for stage in ("02_cleaning", "03_baseline_cnn"):
+        trained("reference", stage)
+    out = trained("outputs", "03_baseline_cnn", pixels="q", removed=8)  # of other faces; 02 left no metrics here
+    fitting, left_out = leaderboard.all_metrics(out)
+    assert [each["reference"] for each in fitting] == [False] and not left_out
+
+
 OTHERS = [{"pixels": "q"}, {"pixels": None}, {"official_split": False}, {"removed": 8}]
 
 

@@ -154,5 +154,5 @@ def test_bad_model_files_are_told_apart(tmp_path):
 
 
 def test_an_unknown_architecture_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="choose one of baseline, small_cnn, ensemble, transfer, head"):
+    with pytest.raises(ValueError, match="choose one of baseline, small_cnn, ensemble, transfer"):
         models.build("resnet")

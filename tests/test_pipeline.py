@@ -390,6 +390,15 @@ def test_results_made_by_hand_are_kept_for_good(row, counted):
     assert (row.out_root / "earlier" / "01_first_by_hand" / "model.txt").read_text() == "hours of work"
 
 
+def test_results_made_by_hand_over_finished_ones_are_kept_for_good(row, counted):
+    again(row, counted, "01")
+    for name in ("metrics.json", "count.txt"):
+        (row.out_root / "01_first" / name).write_text("by hand")
+    assert again(row, counted, "01") == ["01_first"]
+    (kept,) = row.out_root.glob("earlier/01_first_*/metrics.json")
+    assert kept.read_text() == "by hand" and not (row.out_root / "01_first" / "metrics.json").exists()
+
+
 def test_results_made_by_hand_after_a_failure_are_kept_and_those_from_before_too(row, counted):
     again(row, counted, "01")
     first, aside = row.out_root / "01_first", row.out_root / ".previous" / "01_first"

@@ -95,7 +95,7 @@ def test_a_card_says_how_many_views_its_network_takes():
 
 def test_the_address_is_carried_everywhere_and_a_missing_place_is_named(tmp_path, monkeypatch, capsys):
     copies = [Path(shutil.copy(path, tmp_path / f"{k}.md")) for k, path in enumerate(readme.READMES)]
-    notebook = shutil.copy(readme.notebooks()[0], tmp_path)
+    notebook, citation = (shutil.copy(path, tmp_path) for path in (readme.notebooks()[0], paths.ROOT / "CITATION.cff"))
     for name, value in {"READMES": copies, "README": copies[0], "notebooks": lambda: [Path(notebook)]}.items():
         monkeypatch.setattr(readme, name, value)
     monkeypatch.setattr(paths, "repository", lambda: "https://github.com/me/mine")
@@ -104,6 +104,7 @@ def test_the_address_is_carried_everywhere_and_a_missing_place_is_named(tmp_path
         text = path.read_text(encoding="utf-8")
         assert "colab.research.google.com/github/me/mine/blob" in text and "github.com/me/mine" in text
         assert "fer-workbook/fer-workbook" not in text
+    assert 'repository-code: "https://github.com/me/mine"' in Path(citation).read_text()
     copies[0].write_text("no place here", encoding="utf-8")
     with pytest.raises(ValueError, match=r"No README has a place .* for .*surprise"):
         readme.write()

@@ -86,6 +86,13 @@ def test_a_study_that_was_not_run_keeps_its_copy(kept):
     assert seconds["06_price_of_leakage"] == 6 and seconds["01_exploration"] == 10 and "03_baseline_cnn" in seconds
 
 
+def test_weights_of_an_unfinished_notebook_are_not_given_away(kept):
+    root, folder = kept
+    (root / "out" / SMALL.parts[0] / "receipt.json").unlink()
+    reference.make(root / "out")
+    assert not (folder / SMALL).exists(), "their metrics would be another run's"
+
+
 def test_weights_are_given_away_in_half_precision_with_a_card(kept):
     root, folder = kept
     reference.make(root / "out")

@@ -276,13 +276,13 @@ def test_a_machine_that_would_train_something_else_refuses(people, whole, fits, 
 
 def test_a_machine_that_keeps_the_data_elsewhere_finds_it(people, half, fits, tmp_path, monkeypatch):
     def faces(data, budget):
-        if data != "auto":
+        if data != "auto labels=ferplus":
             raise FileNotFoundError(data)
         return people
 
     spec = spec_of(half, people, tmp_path)
     monkeypatch.setattr(runs, "loaded", faces)
-    elsewhere = replace(spec, where=replace(spec.where, data="/not/here"))
+    elsewhere = replace(spec, where=replace(spec.where, data="/not/here labels=ferplus"))
     assert runs.run(elsewhere, log=lambda line: None)["key"] == spec.key
 
 

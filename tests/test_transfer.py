@@ -137,7 +137,7 @@ def test_stored_maps_stand_in_for_images(sets, backbone, count, shape):
     stored = frozen.stored_maps(model, people)
     assert stored.images.shape == (6, *shape) and stored.images.dtype == torch.float16
     assert list(stored.names) == list(people.names) and torch.equal(stored.labels, people.labels)
-    head = models.build("head", backbone=backbone, count=count).share(model).eval()
+    head = backbones.Head(model).eval()
     with torch.inference_mode():
         direct = model.eval()(model.preprocess(people.images))
         assert torch.allclose(head(head.preprocess(stored.images)), direct, atol=1e-2), "but for rounding to float16"

@@ -132,9 +132,9 @@ def _likeness(pictures: np.ndarray, pairs: np.ndarray, shift: int, sizes=(1.0,),
     return score
 
 
-def likeness(images: np.ndarray, pairs: np.ndarray, *, shift: int = 2) -> np.ndarray:
+def likeness(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """(K,) float, for any pairs (K, 2) of the images (N, 48, 48) uint8 the correlation that `near_pairs` judges by."""
-    return _likeness(_pictures(images)[2], pairs, shift, SIZES)
+    return _likeness(_pictures(images)[2], pairs, 2, SIZES)
 
 
 def near_pairs(images: np.ndarray, *, correlation: float = 0.85, shift: int = 2) -> tuple[pd.DataFrame, np.ndarray]:

@@ -85,13 +85,14 @@ def _obey_links(table: pd.DataFrame, reason, twin, links: list, judged: tuple) -
     reason, twin: (N,), changed in place. links: pairs of sha256.
     """
     rows, names, split = table.groupby("sha256").indices, table.name.to_numpy(), table.split.to_numpy()
-    for original in judged:
+    for original in ("test", "val"):
         for one, other in [turned for pair in links for turned in (pair, pair[::-1])]:
             for mine, theirs in product(rows[one], rows[other]):
                 if split[mine] == "train" and split[theirs] == original:
                     twin[theirs] = twin[theirs] or names[mine]
-                    if REASONS.index(reason[mine]) > REASONS.index(f"duplicate_of_{original}"):
-                        reason[mine], twin[mine] = f"duplicate_of_{original}", names[theirs]
+                    why = f"duplicate_of_{original}"
+                    if original in judged and REASONS.index(reason[mine]) > REASONS.index(why):
+                        reason[mine], twin[mine] = why, names[theirs]
 
 
 def read(people: Faces, out_root="outputs", *, log=print) -> pd.DataFrame:
@@ -197,7 +198,7 @@ def disputed(manifest: pd.DataFrame) -> int:
     return int(((_labels(manifest) > 0).sum(axis=1) > 1).sum())
 
 
-def label_agreement(manifest: pd.DataFrame, *, seed: int = 0, resamples: int = 2000) -> dict:
+def label_agreement(manifest: pd.DataFrame) -> dict:
     """How often two duplicates carry the same label, and what that says about the best possible accuracy.
 
     If a picture gets emotion k with probability p_k, two labels agree with probability a = Σ p_k², and whoever always
@@ -210,7 +211,7 @@ def label_agreement(manifest: pd.DataFrame, *, seed: int = 0, resamples: int = 2
         return {"pictures": 0}
     n = counts.sum(axis=1)
     agree = (counts * (counts - 1)).sum(axis=1) / (n * (n - 1))
-    draws = np.random.default_rng(seed).integers(0, len(agree), (resamples, len(agree)))
+    draws = np.random.default_rng(0).integers(0, len(agree), (2000, len(agree)))
     mean, (low, high) = agree.mean(), np.quantile(agree[draws].mean(axis=1), [0.025, 0.975])
     intervals = {"ci95": [low, high], "ceiling": [mean, mean**0.5], "ceiling_ci95": [low, high**0.5]}
     intervals = {name: [round(float(value), 4) for value in ends] for name, ends in intervals.items()}

@@ -69,13 +69,13 @@ def change(image: np.ndarray, kind: str, strength: float, rng: np.random.Generat
     return KINDS[kind][0](image, strength, rng)
 
 
-def plant(images: np.ndarray, tries: list, *, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def plant(images: np.ndarray, tries: list, *, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`count` duplicates for each (kind, strength) in tries, each of another original while there are enough.
 
     images: (N, 48, 48) uint8. returns, one try after the other: the duplicates (K, 48, 48) uint8, the row of each one's
     original (K,), and which of the tries it is (K,).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-len(tries) * count // len(images)))])
     original, which = order[: len(tries) * count], np.repeat(np.arange(len(tries)), count)
     planted = [change(images[row], *tries[k], rng) for k, row in zip(which, original, strict=True)]
@@ -87,7 +87,7 @@ def meant() -> list[tuple[str, float]]:
     return [(kind, much) for kind, (_, strengths, must) in KINDS.items() for much in strengths[:must]]
 
 
-def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int = 0, **rules) -> pd.DataFrame:
+def marks(images: np.ndarray, group: np.ndarray, *, count: int, **rules) -> pd.DataFrame:
     """Plant `count` duplicates of each kind and strength among the images, search, and count what was found.
 
     images: (N, 48, 48) uint8, distinct and not flat. group: (N,) int, their groups of duplicates. rules: see
@@ -95,7 +95,7 @@ def marks(images: np.ndarray, group: np.ndarray, *, count: int = 200, seed: int 
     wrong (confirmed pairs with pictures of the original's group, and with others), hash_found (within 10 bits of 64).
     """
     tries = [(kind, much) for kind, (_, strengths, _) in KINDS.items() for much in strengths]
-    planted, original, of = plant(images, tries, count=count, seed=seed)
+    planted, original, of = plant(images, tries, count=count)
     pairs, _ = duplicates.near_pairs(np.concatenate([images, planted]), **rules)
     pairs = pairs.loc[pairs["duplicate"] & (pairs.j >= len(images)), ["i", "j"]].to_numpy()
     owner = np.concatenate([group, group[original]])

@@ -12,6 +12,7 @@ import torch
 
 from fer_helpers import identity, images, paths
 from fer_helpers.data import keys, layouts
+from fer_helpers.emotions import FEWER
 from fer_helpers.faces import Faces, pixel_sha256
 
 # Raised by hand when the same files are read as other faces, labels or splits: then no cache from before is used.
@@ -24,9 +25,9 @@ def fingerprint(path: Path, layout: str) -> str:
     """Names the cache of what lies at `path`, without decoding it; a file that was moved keeps it.
 
     zip: its size and its end. csv, tar: the file. folder: names, sizes and times of change. Beside that the formats
-    that can be read here.
+    that can be read here, and which fewer emotions must be there: what they let pass may stop all seven.
     """
-    reader = READER, images.formats(), layout
+    reader = READER, images.formats(), layout, *FEWER
     if layout == "folder":
         entries = sorted((entry.name, entry.size, entry.changed) for entry in layouts.folder_entries(path))
         return identity.digest_settings(*reader, entries)

@@ -11,11 +11,10 @@ from fer_helpers.data import vocabulary
 from fer_helpers.faces import SIDE, Faces
 
 COLUMNS = {"emotion": ("emotion", "label"), "pixels": ("pixels",), "Usage": ("usage", "split")}  # as they may be called
-USUAL = tuple("0123456")  # labels that need no word
 BLANKS = str.maketrans(dict.fromkeys(",;[]()", " "))
 
 
-def read(stream, name, problems, wrap="") -> Faces:
+def read(stream, name, problems, wrap) -> Faces:
     """The faces in the rows of a CSV, named row_00017; unusable rows go into `problems` (kind -> (row, reason)).
 
     stream: binary, that can go back. name: for messages. wrap: put before the layout's name. Without a column Usage
@@ -38,7 +37,7 @@ def read(stream, name, problems, wrap="") -> Faces:
         raise ValueError(
             f"{name} isn't readable as CSV near line {rows.line_num + 1} ({error}). Get it again."
         ) from error
-    known = vocabulary.meanings(words, USUAL, problems)
+    known = vocabulary.meanings(words, tuple("0123456"), problems)  # the usual labels, which need no word
     vocabulary.check(words, known, name)
     left_out += [(row, f"its label is {word[:20] or 'empty'}") for row, word, *_ in faces if word not in known]
     if not left_out:

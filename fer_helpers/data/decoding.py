@@ -36,13 +36,9 @@ def decode(entries, fetch, problems):
 def _decoded(fetch, entry):
     """The face, (48, 48) uint8, and what was unusual about its file; or None and why it can't be decoded."""
     try:
-        content = fetch(entry)
-    except Exception as error:  # whatever a disk or a damaged zip makes its readers raise
-        return None, images.reason(error)
-    try:
-        picture = images.read(content)
-    except ValueError as error:
-        return None, str(error)
+        picture = images.read(fetch(entry))
+    except Exception as error:  # of images.read, or whatever a disk or a damaged zip makes its readers raise
+        return None, str(error) if isinstance(error, ValueError) else images.reason(error)
     (width, height), mode = picture.size, picture.mode
     usual = mode == "L" and (width, height) == (SIDE, SIDE)
     mode = "16-bit grey" if mode.startswith("I") else {"L": "grey"}.get(mode, mode)

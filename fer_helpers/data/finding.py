@@ -4,11 +4,12 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from fer_helpers.data import vocabulary
 
-# where several files lie together
+# The usual names: where several files lie together, the first of these is the data
 PREFERRED = ("fer2013.csv", "icml_face_data.csv", "archive.zip", "fer2013.zip", "fer2013.tar.gz")
 ENDINGS = {".zip": "zip", ".csv": "csv", **dict.fromkeys((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"), "tar")}
 LOOKED = 5000  # folders that are looked into, the nearest first
@@ -18,12 +19,6 @@ LEFT_BEHIND = ("thumbs.db", "desktop.ini", "lost+found", "system volume informat
 def ignored(name: str) -> bool:
     """True for what systems leave behind: hidden files, __MACOSX, Thumbs.db, lost+found."""
     return name.startswith((".", "__MACOSX", "$")) or name.lower() in LEFT_BEHIND
-
-
-def rank(name: str) -> tuple:
-    """Sorts files that lie together: the usual names of the data first."""
-    file = name.rsplit("/", 1)[-1].lower()
-    return (PREFERRED.index(file) if file in PREFERRED else len(PREFERRED)), name
 
 
 def layout_of(name: str) -> str:
@@ -38,10 +33,9 @@ def look(path: Path) -> tuple[Path, str] | None:
 
     def inside(folder):
         with suppress(OSError):  # nobody may look into a neighbour's folder
-            folders = {item: item.is_dir() for item in folder.iterdir()}
-            files = [each for each, is_folder in folders.items() if not is_folder]
-            files = [each.name for each in files if _promising(each.name, lambda each=each: each.open("rb"))]
-            return [each.name for each, is_folder in folders.items() if is_folder], files
+            items = [*folder.iterdir()]
+            files = [each.name for each in items if _promising(each.name, partial(each.open, "rb")) and each.is_file()]
+            return [each.name for each in items if each.is_dir()], files
         return [], []
 
     return nearest(path, inside)
@@ -59,7 +53,7 @@ def nearest(start, inside: Callable) -> tuple | None:
         if vocabulary.holds_data(folders):
             return folder, "folder"
         if files:
-            best, *others = sorted(files, key=rank)
+            best, *others = sorted(files, key=lambda name: ((*PREFERRED, name.lower()).index(name.lower()), name))
             if others and best.lower() not in PREFERRED:
                 several = ", ".join([best, *others][:5])
                 raise ValueError(
@@ -76,7 +70,7 @@ def _promising(name, opened: Callable):
     layout = "" if ignored(name) else layout_of(name)
     if layout != "csv" or name.lower() in PREFERRED:
         return bool(layout)
-    with suppress(OSError), opened() as stream:  # a link to nowhere beside the data
+    with suppress(Exception), opened() as stream:  # a link to nowhere or a damaged entry beside the data
         head = stream.readline(1000).lower().replace(b"\0", b"")  # UTF-16 too
         return b"pixels" in head and (b"emotion" in head or b"label" in head)  # Kaggle's test.csv has no labels
     return False
@@ -84,12 +78,10 @@ def _promising(name, opened: Callable):
 
 def tree(entries, archive):
     """Where each file of a zip that may be the data lies, and `inside` for nearest."""
-    folders, files, place_of = defaultdict(set), defaultdict(list), {}
-    for entry in entries:
-        if layout_of(entry.name):
-            place_of[PurePosixPath(entry.name)] = entry.place
+    folders, files = defaultdict(set), defaultdict(list)
+    place_of = {PurePosixPath(entry.name): entry.place for entry in entries if layout_of(entry.name)}
     for file, place in place_of.items():
-        if _promising(file.name, lambda place=place: archive.open(place)):
+        if _promising(file.name, partial(archive.open, place)):
             files[file.parent].append(file.name)
     for folder in {PurePosixPath(entry.name.rpartition("/")[0]) for entry in entries}:
         for below, above in itertools.pairwise((folder, *folder.parents)):

@@ -55,5 +55,5 @@ def _reason(kind, rest, status):
     if status == 3 or (kind == "error" and ("Timeout" in error or error in ("ConnectionError", "SSLError"))):
         return "Kaggle doesn't answer from here (no network?)"
     if text.startswith(("401", "403")) or error == "UnauthenticatedError":
-        return f"Kaggle wants an account for it (error {text[:3]}); if you have one, set KAGGLE_API_TOKEN to its token"
+        return f"Kaggle wants an account ({textwrap.shorten(text, 40)}); with one, set KAGGLE_API_TOKEN to its token"
     return f"Kaggle gave an error: {textwrap.shorten(rest, 200) or f'exit {status}'}"

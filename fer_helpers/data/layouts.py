@@ -5,8 +5,6 @@ emotion may be lost.
 """
 
 import os
-import re
-import shutil
 import tarfile
 import tempfile
 import textwrap
@@ -88,7 +86,7 @@ def _read(path, layout, problems, wrap=""):
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk is full, or nobody may read it: the file may be whole
             raise ValueError(f"{path} can't be read or unpacked here: {error.strerror}.") from error
-        raise ValueError(f"{path} is a broken {layout} ({error}). Download or copy it again.") from error
+        raise ValueError(f"{path.name} is a broken {layout} ({error}). Download or copy it again.") from error
 
 
 def folder_entries(path: str | Path) -> Iterator[Entry]:
@@ -117,11 +115,14 @@ def _check_size(path, size):
 
 
 def _looked(path, look, *where):
-    """Where the data lies in an archive; ValueError that names the archive where that can't be known."""
+    """Where the data lies in an archive, and how; ValueError that names the archive where that can't be known."""
     try:
-        return look(*where)
+        there = look(*where)
     except ValueError as error:
         raise ValueError(f"{path.name} must be unpacked first. {error}") from None
+    if not there:
+        raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}.")
+    return there
 
 
 def _read_tar(path, problems, wrap):
@@ -138,11 +139,10 @@ def _read_tar(path, problems, wrap):
 
     if not hasattr(tarfile, "data_filter"):
         raise ValueError(f"{path.name}: reading a tar takes Python 3.11.4 or newer. Unpack it and give the folder.")
-    with tempfile.TemporaryDirectory() as place, tarfile.open(path) as archive:
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
+        (place := Path(folder, path.name)).mkdir()  # a sentence may name it
         archive.extractall(place, filter=inside)
-        if not (there := _looked(path, finding.look, Path(place))):
-            raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
-        return _read(*there, problems, wrap + "tar of ")
+        return _read(*_looked(path, finding.look, Path(place)), problems, wrap + "tar of ")
 
 
 def _read_zip(path, problems, wrap):
@@ -151,27 +151,24 @@ def _read_zip(path, problems, wrap):
         _check_size(path, sum(info.file_size for info in archive.infolist()))
         if any(info.flag_bits & 1 for info in archive.infolist()):
             raise ValueError(f"{path.name} is locked with a password. Unpack it and give the folder.")
-        names = ((info.filename.replace("\\", "/").removeprefix("./"), info) for info in archive.infolist())
+        names = [(info.filename.replace("\\", "/").removeprefix("./"), info) for info in archive.infolist()]
         entries = [Entry(name, info.file_size, info) for name, info in names if ".." not in name.split("/")]
-        if outside := [(info.filename, "") for info in archive.infolist() if ".." in re.split(r"[/\\]", info.filename)]:
+        if outside := [(name, "") for name, _ in names if ".." in name.split("/")]:
             problems[OUTSIDE] += outside
         place_of, inside = finding.tree(entries, archive)
-        if not (there := _looked(path, finding.nearest, PurePosixPath(), inside)):
-            raise ValueError(f"{path.name} holds nothing that looks like the data. {EXPECTED}; looked in {path}.")
-        at, layout = there
+        at, layout = _looked(path, finding.nearest, PurePosixPath(), inside)
         if layout == "folder":
             root = f"{at}/" if at.name else ""
             below = [each._replace(name=each.name[len(root) :]) for each in entries if each.name.startswith(root)]
             return _read_images(below, lambda entry: archive.read(entry.place), problems, wrap)
-        with archive.open(place_of[at]) as stream, tempfile.TemporaryDirectory() as place:
-            if layout == "csv":
+        if layout == "csv":
+            with archive.open(place_of[at]) as stream:
                 return csv_files.read(stream, f"{at} in {path.name}", problems, wrap)
-            with (inner := Path(place) / at.name).open("wb") as file:
-                shutil.copyfileobj(stream, file)
-            return _read(inner, layout, problems, wrap)
+        with tempfile.TemporaryDirectory() as place:
+            return _read(Path(archive.extract(place_of[at], place)), layout, problems, wrap)
 
 
-def _read_images(entries, fetch: Callable, problems, wrap="") -> Faces:
+def _read_images(entries, fetch: Callable, problems, wrap) -> Faces:
     chosen, labels, depth = _choose(entries := [*entries], problems)
     images, good = decoding.decode(chosen, fetch, problems)
     names = np.array([entry.name for entry in chosen], dtype=str)[good]

@@ -42,7 +42,7 @@ class Location:
         if self.path is None:
             return "synthetic faces"
         path = self.path.resolve()
-        name = path.parents[1].name if path.parent.name == "versions" else path.name
+        name = path.parents[1].name if path.parent.name == "versions" and path.name.isdigit() else path.name
         return f"{name} with FER+ {ferplus.KINDS[self.labels]}" if self.labels else name
 
     @property
@@ -112,9 +112,7 @@ def _given(asked, name):
     if path.is_dir():
         state = "holds nothing that looks like the data" if any(path.iterdir()) else "is empty"
         raise ValueError(f"The folder {path} {state}. {layouts.EXPECTED}.")
-    raise ValueError(
-        f"{path} is neither a folder nor a .zip, .tar.gz or .csv. {layouts.EXPECTED}; unpack other archives."
-    )
+    raise ValueError(f"{path} is neither a folder nor a .zip, .tar.gz or .csv: unpack it. {layouts.EXPECTED}.")
 
 
 def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = print) -> Faces:

@@ -108,9 +108,8 @@ def _readable(path: Path) -> str:
 def recognise(model, pictures: dict, *, min_face: float = detection.MIN_FACE, log: Callable = print) -> Iterator:
     """Yield (name, images.Picture, faces) of each picture, in order; or (name, the reason, []) where it can't be read.
 
-    faces is empty, too, where none is found in a picture.
-
-    pictures: of `collect`; WORKERS of them are held at a time. log: called every hundredth picture.
+    faces is empty, too, where none is found. pictures: of `collect`; WORKERS of them are held at a time. log: called
+    every hundredth picture.
     """
 
     def one(name, source):
@@ -129,12 +128,11 @@ def recognise(model, pictures: dict, *, min_face: float = detection.MIN_FACE, lo
                 log(f"{number:,} of {len(pictures):,} pictures")
 
 
-def answer_columns(face: detection.Face, scale: float, threshold: float) -> dict:
-    """Columns for one face: its box in pixels of the file, of which one of the picture has `scale`; then the answer."""
-    box = face.enlarged(scale).box._asdict()
+def answer_columns(face: detection.Face, threshold: float) -> dict:
+    """Columns for one face: its box, then the answer."""
     chances = [round(float(p), 4) for p in face.probabilities]
     answer = {"answer": face.label(threshold), "likeliest": face.likeliest, "probability": max(chances)}
-    return box | answer | dict(zip(EMOTIONS, chances, strict=True))
+    return face.box._asdict() | answer | dict(zip(EMOTIONS, chances, strict=True))
 
 
 COLUMNS = ["picture", "face", "detected", *detection.Box._fields, "answer", "likeliest", "probability", *EMOTIONS]
@@ -142,16 +140,16 @@ COLUMNS += ["notes"]  # of `rows`, whether a face was found or not
 
 
 def rows(name: str, photo: images.Picture, faces: list, threshold: float) -> list[dict]:
-    """The lines of `predictions.csv` for one picture: one a face, or one that says "no face"."""
+    """The lines of `predictions.csv` for one picture, in pixels of its file: one a face, or one that says "no face"."""
     notes = {"notes": ", ".join(photo.notes)}
     nobody = [{"picture": name, "face": 0, "detected": False, "answer": NO_FACE} | notes]
     return nobody * (not faces) + [
-        {"picture": name, "face": k, "detected": True} | answer_columns(face, photo.scale, threshold) | notes
+        {"picture": name, "face": k, "detected": True} | answer_columns(face.enlarged(photo.scale), threshold) | notes
         for k, face in enumerate(faces, 1)
     ]
 
 
-def write_table(path: Path, lines: list[dict], columns: list[str] | None = None) -> Path:
+def write_table(path: Path, lines: list[dict], columns: list[str]) -> Path:
     """Write lines of answers as a table, .csv or .json, which keeps what other answers lie there; returns its file.
 
     In JSON a picture or moment holds its faces, each with its box and all seven probabilities.
@@ -167,12 +165,12 @@ def nested(lines: list[dict]) -> list[dict]:
     """Lines of answers as JSON has them: an entry a picture or moment, in it what is one face's."""
     entries = {}
     for line in lines:
-        first, *_ = line.items()  # the picture's name, or the seconds
-        faces = entries.setdefault(first, {first[0]: first[1], "faces": []})["faces"]
+        (what, which), *rest = line.items()  # the picture's name, or the seconds
+        faces = entries.setdefault(which, {what: which, "faces": []})["faces"]
         if line["answer"] != NO_FACE:
-            face = {key: value for key, value in [*line.items()][1:] if key not in (*detection.Box._fields, *EMOTIONS)}
-            box = {key: line[key] for key in detection.Box._fields}
-            faces.append(face | {"box": box, "probabilities": {key: line[key] for key in EMOTIONS}})
+            face = {key: value for key, value in rest if key not in (*detection.Box._fields, *EMOTIONS)}
+            box, chances = ({key: line[key] for key in keys} for keys in (detection.Box._fields, EMOTIONS))
+            faces.append(face | {"box": box, "probabilities": chances})
     return [*entries.values()]
 
 

@@ -67,15 +67,15 @@ def load(path: str | Path, accuracy: float) -> tuple[torch.nn.Module, dict | Non
     That is from the val answers beside the file, else from the table in its card. Raises ValueError.
     """
     model = models.load(path)
-    data = (model.card.get("metrics") or {}).get("data") or {}
-    if data.get("demonstration", True):
+    metrics = model.card.get("metrics") or {}
+    if (metrics.get("data") or {}).get("demonstration", True):
         said = f"{path} doesn't say that it was trained on photographs of faces"
         if not FEWER:
             raise ValueError(f"{said}: name a model that was.")
         print(f"careful: {said}, and no other model knows {', '.join(FEWER)} alone: its answers mean nothing.")
     if not 0.5 <= accuracy <= 0.99:
         raise ValueError(f"The share of right answers that is wanted lies between 0.5 and 0.99, not at {accuracy}.")
-    table = results.confidence_table(Path(path)) or model.card["metrics"].get("confidence_thresholds", [])
+    table = results.confidence_table(Path(path)) or metrics.get("confidence_thresholds", [])
     return model, next((each for each in table if each["accuracy"] >= accuracy - 1e-9), None)
 
 

@@ -98,9 +98,7 @@ def track(boxes: list, last: dict) -> list[int]:
     return numbers
 
 
-def follow(
-    model, path: str | Path, *, fps: float, log: Callable = print
-) -> Iterator[tuple[float, images.Picture, dict]]:
+def follow(model, path: str | Path, *, fps: float, log: Callable = print) -> Iterator[tuple]:
     """Yield (seconds, frame, number -> detected face) of a film; a face keeps its number while it moves on.
 
     Raises ValueError as `frames`, unless the film breaks off after a frame: then `log` says so.
@@ -133,9 +131,7 @@ def write_table(
             faces = {number: face.enlarged(frame.scale) for number, face in faces.items()}  # in pixels of the film
             moments.append((seconds, [*faces.values()]))
             moment = {"seconds": round(seconds, 3)}
-            for number, face in faces.items():
-                answer = album.answer_columns(face, 1, threshold)
-                lines.append(moment | {"face": number} | answer)
+            lines += [moment | {"face": n} | album.answer_columns(face, threshold) for n, face in faces.items()]
             lines += [] if faces else [moment | {"answer": album.NO_FACE}]
         table = album.write_table(target, lines, COLUMNS)
         if annotated:
@@ -153,39 +149,23 @@ def annotate(path: Path, moments: list, target: Path, threshold: float) -> Path:
 
     moments: (seconds, faces in pixels of the film) that were looked at.
     """
-    shot, now = None, 0
-    with suppress(ValueError):  # it breaks off, as `follow` has said
-        for seconds, picture in frames(path, 1000, lambda line: None):
-            while now + 1 < len(moments) and moments[now + 1][0] <= seconds:
-                now += 1
-            shot = shot or Shot(target, picture)
-            shot.add(seconds, album.annotated(picture, moments[now][1], threshold))
-    return shot.close()
+    import av
 
-
-class Shot:
-    """A film that is being written, its size that of the first picture."""
-
-    def __init__(self, path: Path, picture: Image.Image):
-        import av
-
-        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"  # browsers show the first
-        self.path, self.film, self.last = path, av.open(str(path), "w"), -1
-        self.stream = self.film.add_stream(codec, rate=25)
-        self.stream.width, self.stream.height = (max(side // 2 * 2, 2) for side in picture.size)  # both are even
-        self.stream.pix_fmt, self.stream.codec_context.time_base = "yuv420p", Fraction(1, 1000)
-
-    def add(self, seconds: float, picture: Image.Image) -> None:
-        """One more picture, shown from that time on."""
-        import av
-
-        frame = av.VideoFrame.from_image(picture.resize((self.stream.width, self.stream.height)))
-        self.last = max(round(seconds * 1000), self.last + 1)
-        frame.pts, frame.time_base = self.last, Fraction(1, 1000)
-        self.film.mux(self.stream.encode(frame))
-
-    def close(self) -> Path:
-        """Finish the file; returns it."""
-        self.film.mux(self.stream.encode())
-        self.film.close()
-        return self.path
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"  # browsers show the first
+    stream, now, last = None, 0, -1
+    with av.open(str(target), "w") as film:
+        with suppress(ValueError):  # it breaks off, as `follow` has said
+            for seconds, picture in frames(path, 1000, lambda line: None):
+                while now + 1 < len(moments) and moments[now + 1][0] <= seconds:
+                    now += 1
+                if stream is None:
+                    stream = film.add_stream(codec, rate=25)
+                    stream.width, stream.height = (max(side // 2 * 2, 2) for side in picture.size)  # both are even
+                    stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 1000)
+                marked = album.annotated(picture, moments[now][1], threshold)
+                frame = av.VideoFrame.from_image(marked.resize((stream.width, stream.height)))
+                last = max(round(seconds * 1000), last + 1)
+                frame.pts, frame.time_base = last, Fraction(1, 1000)
+                film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    return target

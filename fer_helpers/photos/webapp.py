@@ -44,17 +44,16 @@ def answer_html(model, photo: images.Picture, threshold: float, *options) -> str
     picture.save(stream, "JPEG", quality=85)
     source = base64.b64encode(stream.getvalue()).decode()
     notes = f" ({html.escape(', '.join(photo.notes))})" if photo.notes else ""
-    if not faces:
-        shown = f"<img alt='no face found' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
-        return f"<p id='answer'><b>no face found</b>{notes}</p>{shown}"
-    face = detection.largest(faces)
-    rows = "".join(
-        f"<tr><td>{emotion}</td><td><progress value='{chance:.3f}'></progress></td><td>{chance:.0%}</td></tr>"
-        for emotion, chance in zip(EMOTIONS, face.probabilities, strict=True)
-    )
-    where, label = "the largest face" if len(faces) > 1 else "the face", face.label(threshold)
+    label, where, rows = "no face found", "", ""
+    if faces:
+        face = detection.largest(faces)
+        label, where = face.label(threshold), ", the largest face" if len(faces) > 1 else ", the face"
+        rows = "".join(
+            f"<tr><td>{emotion}</td><td><progress value='{chance:.3f}'></progress></td><td>{chance:.0%}</td></tr>"
+            for emotion, chance in zip(EMOTIONS, face.probabilities, strict=True)
+        )
     shown = f"<img alt='{label}' style='max-width:100%' src='data:image/jpeg;base64,{source}'>"
-    return f"<p id='answer'><b>{label}</b>, {where}{notes}</p>{shown}<table>{rows}</table>"
+    return f"<p id='answer'><b>{label}</b>{where}{notes}</p>{shown}<table>{rows}</table>"
 
 
 def answer_frame(model, frame: Image.Image, threshold: float) -> str:
@@ -70,7 +69,7 @@ def answer_upload(model, path: str, threshold: float) -> str:
         return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
     finally:
         for file in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"):  # Gradio makes two of each upload
-            if file.is_file():
+            if file.name == Path(path).name and file.is_file():  # another upload may wait for its answer
                 file.unlink(missing_ok=True)
 
 
@@ -135,7 +134,8 @@ def run(command: str, options: dict[str, str], out: Path, parameters: dict[str, 
     print(detection.threshold_sentence(confidence))
     threshold = detection.threshold_of(confidence)
     if command == "demo":
-        return serve(network, threshold)
+        serve(network, threshold)
+        return
     table = out if out.suffix.lower() in (".csv", ".json") else out / "videos" / f"{film.stem}.{form}"
     annotated = options.get("ANNOTATED") == "1"
     video.write_table(network, film, table, fps=values["fps"], threshold=threshold, annotated=annotated)

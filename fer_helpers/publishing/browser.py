@@ -62,14 +62,13 @@ class _Files(SimpleHTTPRequestHandler):
         pass
 
 
-def serve(folder: Path, *, block: bool = True, show: bool = True) -> ThreadingHTTPServer:
+def serve(folder: Path, *, block: bool = True) -> ThreadingHTTPServer:
     """Show the page on this computer's own address until stopped; `block` False: return the server, not started."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder)))  # nobody else in the network
     address = f"http://127.0.0.1:{server.server_port}"
     print(f"The page is at {address} on this computer alone; Ctrl-C ends it.")
-    if show:
-        webbrowser.open(address)
     if block:
+        webbrowser.open(address)
         with server:
             server.serve_forever()
     return server

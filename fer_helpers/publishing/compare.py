@@ -21,8 +21,6 @@ def folders(a: str, b: str, written: Path) -> None:
 
     Raises FileNotFoundError for a folder that isn't there, ValueError where nothing can be compared.
     """
-    if not b:
-        raise ValueError("Compare with which folder of results? make compare A=outputs B=outputs/weighted")
     a, b = (paths.ROOT / Path(each).expanduser() for each in (a, b))
     for folder in (a, b):
         if not folder.is_dir():

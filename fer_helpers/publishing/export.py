@@ -26,7 +26,6 @@ PUBLISHED = ("small_cnn_distilled", "nano_cnn")  # weights that are given away a
 TOLERANCE = 1e-4  # between the probabilities of the file and PyTorch's
 CALIBRATION = 500  # training faces from which int8's scales are measured
 MOST_LOST = 0.003  # of val accuracy by int8
-FORMATS = {"export": ("onnx", "web"), "demo": ("web",)}  # of each command
 
 
 class _Answers(nn.Module):
@@ -52,11 +51,8 @@ def export(model: nn.Module, target: str | Path, *, views: int | None = None, mo
     Raises UserError where the extra `export` is missing, ValueError for what can't be exported.
     """
     if lacking := [name for name in PACKAGES if util.find_spec(name) is None]:
-        raise UserError(
-            f"Exporting needs {', '.join(lacking)}, of the extra `export`: pip install {' '.join(PACKAGES)}"
-        )
-    if not hasattr(model.preprocess, "size"):
-        raise ValueError("This model is the head of a network and takes feature maps: export the whole network.")
+        install = f"pip install {' '.join(PACKAGES)}"
+        raise UserError(f"Exporting needs {', '.join(lacking)}, of the extra `export`: {install}")
     import onnx
 
     faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), dtype=np.uint8))
@@ -120,15 +116,9 @@ def probabilities(path: str | Path, faces: np.ndarray) -> np.ndarray:
 def _graph(answers: nn.Module, faces: torch.Tensor):
     """The ONNX graph, with any number of faces, and without the lines of source that torch notes at every node."""
     with _quiet("onnxscript"):
-        program = torch.onnx.export(
-            answers,
-            (faces,),
-            dynamo=True,
-            verbose=False,
-            input_names=["faces"],
-            output_names=["probabilities"],
-            dynamic_shapes=({0: torch.export.Dim("count")},),
-        )
+        named = {"input_names": ["faces"], "output_names": ["probabilities"]}
+        any_count = ({0: torch.export.Dim("count")},)
+        program = torch.onnx.export(answers, (faces,), dynamo=True, verbose=False, dynamic_shapes=any_count, **named)
     proto = program.model_proto
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
         del part.metadata_props[:]
@@ -150,7 +140,7 @@ def _quiet(name: str | None):
 
 def run(command: str, options: dict[str, str], out: Path) -> None:
     """`make export`, and `make demo FORMAT=web`. options: as the command line names them; out: folder of the files."""
-    form, known = options.get("FORMAT", "onnx"), FORMATS[command]
+    form, known = options.get("FORMAT", "onnx"), ("web",) if command == "demo" else ("onnx", "web")
     if form not in known:
         raise UserError(f"FORMAT={form} isn't known: {command} takes {' or '.join(known)}.")
     if options.get("PARAMS"):
@@ -189,9 +179,7 @@ def _int8(path: Path, data: str) -> Path:
 
     everyone = sources.load(data)
     if everyone.is_synthetic:
-        raise UserError(
-            f"{path} is written; int8 needs FER-2013 for its scales and to see what it loses: give DATA=archive.zip."
-        )
+        raise UserError(f"{path} is written; int8 needs FER-2013 for its scales and its score: give DATA=archive.zip.")
     people, answers, right = everyone.part("val"), {}, {}
     val, labels = people.images.numpy(), people.labels.numpy()
     with tempfile.TemporaryDirectory() as folder:

@@ -54,11 +54,9 @@ def choose(out_root: Path, data: dict, budget: str) -> Path:
 
     if not replaces(out_root):
         return out_root
-    name = "synthetic" + emotions.ONLY if data["demonstration"] else data["source"]
-    name = re.sub(r"\W+", "_", name)
+    name = re.sub(r"\W+", "_", "synthetic" + emotions.ONLY if data["demonstration"] else data["source"])
     own = paths.free(out_root / f"on_{name}_{budget}", replaces)
-    there = ", ".join(contents(out_root))
-    print(f"{out_root} keeps what it holds ({there}): this run goes into {own}")
+    print(f"{out_root} keeps what it holds ({', '.join(contents(out_root))}): this run goes into {own}")
     return own
 
 
@@ -96,12 +94,8 @@ def last_data(out_root: Path) -> str:
 def answers(folder: Path, most: int = 20) -> list[str]:
     """Lines for the terminal: what notebook 10 answered to the pictures, and why it couldn't answer others."""
     faces, unread = (paths.read_lines(folder / name) for name in ("predictions.csv", "unread.csv"))
-    lines = [
-        f"  {each['picture']}, face {each['face']}: {each['answer']} ({each['probability']})"
-        if each.get("probability")
-        else f"  {each['picture']}: no face found"
-        for each in faces
-    ]
+    answer, none = "  {picture}, face {face}: {answer} ({probability})", "  {picture}: no face found"
+    lines = [(answer if each.get("probability") else none).format_map(each) for each in faces]
     lines += [f"  {each['picture']}: no answer, {each['reason']}" for each in unread]
     more = [f"  ... and {len(lines) - most:,} more"] if len(lines) > most else []
     return ["your pictures:", *lines[:most], *more, f"the table: {folder / 'predictions.csv'}"]

@@ -1,12 +1,11 @@
 """All that was trained, side by side: which results belong together, the leaderboard, and doubtful labels."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from fer_helpers import paths, results
 from fer_helpers.emotions import RAREST
+from fer_helpers.publishing.folders import content
 
 
 def all_metrics(out_root) -> tuple[list, list]:
@@ -18,14 +17,14 @@ def all_metrics(out_root) -> tuple[list, list]:
     training that saw the faces fewer than three times.
     """
     here, fitting, left_out = paths.ROOT / out_root, [], []
-    cleaning = _metrics(here, "02_cleaning") or _metrics(paths.REFERENCE, "02_cleaning")
+    cleaning = content(here / "02_cleaning" / "metrics.json")
     for root in (here, paths.REFERENCE):
         trained_here = {each["stage"] for each in fitting}
         for path in sorted(root.glob("0[3-8]_*/**/metrics.json")):
             each, folder = paths.read_json(path), path.parent
             if "val" not in each or "test" not in each or each["stage"] in trained_here:
                 continue  # a study's summary is no model
-            present = cleaning or (fitting or [each])[0]  # of fewer emotions there may be no 02 yet, and no reference
+            present = cleaning or (fitting or [each])[0]  # opened alone, a notebook makes 02's manifest, no metrics
             reason = _other(each["data"], present["data"])
             if not reason and not results.seen_enough(each):
                 reason = "trained on fewer than three passes over the faces"
@@ -45,15 +44,10 @@ def study(stage: str, data: dict, out_root) -> dict | None:
     data: as a metrics file has it.
     """
     for root in (paths.ROOT / out_root, paths.REFERENCE):
-        metrics = _metrics(root, stage)
+        metrics = content(root / stage / "metrics.json")
         if metrics and all(metrics["data"].get(name) == data.get(name) for name in ("kind", "title")):
             return {**metrics, "reference": root == paths.REFERENCE}
     return None
-
-
-def _metrics(root: Path, stage: str) -> dict | None:
-    path = root / stage / "metrics.json"
-    return paths.read_json(path) if path.exists() else None
 
 
 def _other(data: dict, present: dict) -> str:
@@ -92,8 +86,7 @@ def predictions(models: list[dict]) -> dict[str, dict]:
 def leaderboard_row(each: dict) -> dict:
     """One line of the leaderboard from a model's metrics."""
     row = {"model": each["model"], "data": each["data"]["source"], "demonstration": each["data"]["kind"] == "synthetic"}
-    row["reference"] = each["reference"]
-    row |= {"pretrained": each["pretrained"], "weights": each["weights"], "epochs": each["epochs_seen"]}
+    row |= {name: each[name] for name in ("reference", "pretrained", "weights")} | {"epochs": each["epochs_seen"]}
     for part in ("train", "val", "test", "test_7178", "test_without_duplicates"):
         row[f"{part}_accuracy"] = each[part]["accuracy"] if each[part] else None
     low, high = each["test"]["accuracy_ci95"]
@@ -103,13 +96,12 @@ def leaderboard_row(each: dict) -> dict:
     return row | {"seconds": each["run"]["seconds"], "device": each["run"]["device"], "budget": each["run"]["budget"]}
 
 
-def label_doubts(predictions: dict, most: int = 100) -> pd.DataFrame:
-    """The val and test faces whose label the models believe least, by the mean of their probabilities.
+def label_doubts(predictions: dict) -> pd.DataFrame:
+    """The 100 val and test faces whose label the models believe least, by the mean of their probabilities.
 
-    predictions: name -> stored predictions, of the same faces, which no model was trained on. returns: name, split,
-    label, its probability, the likeliest emotion and that one's probability; at most `most` rows, the doubtful first.
+    predictions: name -> stored predictions, of the same faces, which no model was trained on. returns: as in `results`.
     """
     first = next(iter(predictions.values()))
     probs = np.mean([stored["probs"] for stored in predictions.values()], axis=0)  # (N, 7)
     faces = pd.DataFrame({"name": first["names"], "split": first["split"]})
-    return results.label_doubts(faces, first["labels"], probs, digits=5).head(most)
+    return results.label_doubts(faces, first["labels"], probs, digits=5).head(100)

@@ -59,9 +59,9 @@ class Section:
         return {path.relative_to(self.folder).as_posix(): picture(path) for path in files}
 
 
-def make(out_root: Path, notebooks: Path = paths.ROOT / "notebooks") -> None:
+def make(out_root: Path) -> None:
     """Write index.html, contact_sheet.html and notebooks/<stage>.html into out_root, and say where and how large."""
-    sections = [section(path, out_root) for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))]
+    sections = [section(path, out_root) for path in readme.notebooks()]
     folder, synthetic = out_root / "notebooks", any(each.synthetic for each in sections)
     executed = {folder / f"{each.stage}.html": each for each in sections if each.executed}
     for path in set(folder.glob("*.html")) - set(executed):  # its notebook is no longer there
@@ -122,12 +122,8 @@ def picture(path: Path) -> dict:
 
 def notebook(section: Section, before: Path) -> str:
     """An executed notebook as HTML; the text of `before` where that was made from the same copy by the same code."""
-    sources = (
-        section.executed,
-        Path(__file__),
-        *(rendering.TEMPLATES / f"{name}.html.j2" for name in ("base", "notebook")),
-    )
-    made_of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    code = (Path(__file__), rendering.TEMPLATES / "base.html.j2", rendering.TEMPLATES / "notebook.html.j2")
+    made_of = hashlib.sha256(b"".join(path.read_bytes() for path in (section.executed, *code))).hexdigest()
     if before.exists() and made_of in (text := before.read_text(encoding="utf-8")):
         return text
     import nbformat

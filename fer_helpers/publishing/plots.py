@@ -32,10 +32,9 @@ def pairs(gains: dict):
     for (a, b), gain in gains.items():
         x, y, sure = columns.index(b), rows.index(a), gain.verdict != "inconclusive"
         axes.add_patch(plt.Rectangle((x, y), 1, 1, facecolor=shades[gain.verdict], alpha=0.35, edgecolor="0.7"))
-        axes.text(
-            x + 0.5, y + 0.36, f"{100 * gain.value:+.1f}", ha="center", va="center", weight="bold" if sure else None
-        )
-        axes.text(x + 0.5, y + 0.72, gain.range, ha="center", va="center", fontsize=8)
+        middle, weight = {"ha": "center", "va": "center"}, "bold" if sure else None
+        axes.text(x + 0.5, y + 0.36, f"{100 * gain.value:+.1f}", weight=weight, **middle)
+        axes.text(x + 0.5, y + 0.72, gain.range, fontsize=8, **middle)
     axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), ylabel="accuracy of …")
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=25, ha="right")
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)

@@ -12,15 +12,9 @@ from fer_helpers import paths, predict, results
 from fer_helpers.publishing import rendering
 
 README = paths.ROOT / "README.md"
-BESIDE = (
-    "notebooks",
-    "outputs/reference",
-    "fer_helpers",
-    "fer_helpers/studies",
-    "fer_helpers/photos",
-    "tests/benchmarks",
-)
-READMES = (README, *(paths.ROOT / folder / "README.md" for folder in BESIDE))
+HELPERS = ("fer_helpers", "fer_helpers/studies", "fer_helpers/photos")
+FOLDERS = ("notebooks", "outputs/reference", *HELPERS, "tests/benchmarks")
+READMES = (README, *(paths.ROOT / folder / "README.md" for folder in FOLDERS))
 TEMPLATE = rendering.ENVIRONMENT.get_template("readme.md.j2")
 
 
@@ -29,8 +23,7 @@ def block(name: str) -> str:
 
     A paragraph or list item is one line, however the template breaks it.
     """
-    values = globals() | {"bench": lambda section: (read("bench.json") or {}).get(section)}
-    values["enough"] = results.ENOUGH
+    values = globals() | {"bench": lambda section: (read("bench.json") or {}).get(section), "enough": results.ENOUGH}
     values["evaluations"] = lambda: len(pd.read_csv(paths.REFERENCE / "test_evaluations.csv"))
     values["given_away"] = lambda: predict.given_away().relative_to(paths.ROOT).as_posix()
     text = "".join(TEMPLATE.blocks[name](TEMPLATE.new_context(values))).strip()
@@ -98,12 +91,12 @@ def write() -> None:
 
 
 def address() -> None:
-    """Carry the repository's address from pyproject.toml into every notebook (badge, clone) and the README."""
-    url = paths.repository()
-    for path in [README, *notebooks()]:
-        text = path.read_text(encoding="utf-8")
-        old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
-        text = text.replace(f"/github/{old}/blob", f"/github/{url.removeprefix('https://github.com/')}/blob")
-        rendering.write(path, text.replace(f"https://github.com/{old}", url))
+    """Carry the repository's address from pyproject.toml into every notebook (badge, clone), CITATION.cff, README."""
+    url, text = paths.repository(), README.read_text(encoding="utf-8")
+    old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
+    for path in [*notebooks(), README.with_name("CITATION.cff"), README]:  # the README, which tells `old`, comes last
+        text = path.read_text(encoding="utf-8").replace(f"https://github.com/{old}", url)
+        badge = f"/github/{url.removeprefix('https://github.com/')}/blob"
+        rendering.write(path, text.replace(f"/github/{old}/blob", badge))
     write()
-    print(f"Notebooks and README point at {url}.")
+    print(f"Notebooks, CITATION.cff and README point at {url}.")

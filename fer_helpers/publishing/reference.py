@@ -15,7 +15,7 @@ from PIL import Image
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import export, readme, rendering
+from fer_helpers.publishing import export, folders, readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -33,7 +33,7 @@ KEPT = frozenset(
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 
 
-def evaluate(model: str, data: str, out_root: str, budget: str = "quick", known: str = "") -> None:
+def evaluate(model: str, data: str, out_root: str, budget: str, known: str) -> None:
     """Score a model file on val and test: print a table, write `<out_root>/evaluate/<model>.json`, log that.
 
     known: a data set that may be the model's own where `data` isn't.
@@ -54,11 +54,8 @@ def evaluate(model: str, data: str, out_root: str, budget: str = "quick", known:
     keys = ["n", "accuracy", "accuracy_ci95", "loss", "macro_f1", "balanced_accuracy", "ece"]
     print(pd.DataFrame({part: each for part, each in parts.items() if each}).loc[keys].T.to_string())
     asked = {"model": name, "file": str(Path(model).resolve()), "data": judged.card()}
-
-    def is_other(path: Path) -> bool:
-        return path.exists() and any(paths.read_json(path).get(each) != asked[each] for each in ("file", "data"))
-
-    written = paths.free(paths.stage("evaluate", out_root) / f"{name}.json", is_other)
+    place = paths.stage("evaluate", out_root) / f"{name}.json"
+    written = paths.free(place, lambda path: path.exists() and not asked.items() <= paths.read_json(path).items())
     paths.write_json(written, {"stage": "evaluate", **asked, **parts, "run": devices.run_card(device)})
     print(f"written to {written}")
 
@@ -78,12 +75,8 @@ def _leaked(everyone, trained_on: dict, known: str) -> np.ndarray:
     if not is_own(everyone):
         own = sources.load(known, log=lambda line: None) if known else everyone
         if not is_own(own):
-            whose = (
-                f"was trained on {trained_on.get('title') or trained_on.get('source') or 'faces that it does not name'}"
-            )
-            print(
-                f"[2/3] The model {whose}: whether it has seen these faces isn't known, nor their duplicates counted."
-            )
+            its = trained_on.get("title") or trained_on.get("source") or "faces that it does not name"
+            print(f"[2/3] The model was trained on {its}: whether it has seen these faces isn't known, nor duplicates.")
             return np.ones((everyone.split != "train").sum(), bool)
         train = own.part("train")
         names = np.array([f"of the model/{name}" for name in train.names])
@@ -111,6 +104,9 @@ def make(out_root: Path) -> None:
             continue
         _keep_results(path.parent, paths.REFERENCE / stage)
         _keep_notebook(path.parent / f"{stage}.ipynb", paths.REFERENCE / "notebooks" / f"{stage}.ipynb")
+        for name in (*GIVEN_AWAY, SECOND):  # never weights without the metrics of their own run
+            if name.startswith(stage) and (out_root / name).exists():
+                _keep_weights(out_root / name, paths.REFERENCE / name)
         trainings = [paths.read_json(each).get("run", {}) for each in path.parent.glob("**/metrics.json")]
         # a run that took less than its trainings read them from checkpoints: its time says nothing
         if seconds >= sum(each.get("seconds", 0) for each in trainings):
@@ -119,15 +115,12 @@ def make(out_root: Path) -> None:
     removed = table.loc[~table.keep, ["name", "reason", "twin", "sha256"]]
     paths.write_csv(paths.REFERENCE / "02_cleaning" / "removed.csv", removed)
     _keep_evaluations(out_root / "test_evaluations.csv")
-    for name in filter(lambda name: (out_root / name).exists(), (*GIVEN_AWAY, SECOND)):
-        _keep_weights(out_root / name, paths.REFERENCE / name)
     readme.write()
 
 
 def _passes(folder: Path) -> dict[str, float]:
     """How often each method of notebook 04 saw all faces, whatever their number; empty for other notebooks."""
-    path = folder / "metrics.json"
-    runs = paths.read_json(path).get("runs", {}) if path.exists() else {}
+    runs = folders.content(folder / "metrics.json").get("runs", {})
     return {re.sub(r"_\d+_faces$", "", name): each["passes"] for name, each in runs.items()}
 
 
@@ -227,4 +220,7 @@ def _keep_notebook(path: Path, target: Path) -> None:
             for data in (out["data"] for out in cell["outputs"] if "image/png" in out.get("data", {})):
                 data["image/png"] = _smaller(data["image/png"])
     text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    rendering.write(target, text.replace(str(paths.ROOT), "fer-workbook").replace(str(Path.home()), "~"))
+    for place, name in ((paths.ROOT, "fer-workbook"), (Path.home(), "~")):
+        if place.name:  # a container's user may be at home in /
+            text = text.replace(json.dumps(str(place), ensure_ascii=False)[1:-1], name)  # as JSON has backslashes
+    rendering.write(target, text)

@@ -96,10 +96,9 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
     """How well the audit agrees with FER+'s ten votes a face, in a sentence; "" where the votes don't lie there.
 
     Votes are in the order of fer2013.csv, so faces named row_00017 alone are looked up; they are never trained on.
-    path: of the data; fer2013new.csv is looked for beside it, or in it if it is a folder.
+    path: of the data.
     """
-    files = [] if path is None else [folder / ferplus.FILE for folder in (path, path.parent)]
-    file = next((each for each in files if each.is_file()), None)
+    file = ferplus.beside(path)
     if file is None or not doubts.name.str.startswith("row_").all():
         return ""
     try:

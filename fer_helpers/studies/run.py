@@ -186,7 +186,8 @@ def _same_faces(spec: RunSpec) -> Faces:
     try:
         everyone = loaded(spec.where.data, spec.where.budget)
     except FileNotFoundError:  # another machine may keep the same data elsewhere
-        everyone = loaded("auto", spec.where.budget)
+        labels = spec.where.data.partition(sources.LABELS)[1:]  # whose are asked for, if not the data's own
+        everyone = loaded("".join(["auto", *labels]), spec.where.budget)
     if len(everyone) != len(spec.condition.train_counts) or key_of(spec, everyone) != spec.key:
         reason = (
             f"its engine, emotions or faces ({everyone.source.get('why')}) are others. "

@@ -127,23 +127,18 @@ class Transfer(nn.Module):
 
 
 class Head(nn.Module):
-    """The last `count` stages and the head of a Transfer alone, for training on stored maps in place of images.
+    """A Transfer's own unfrozen stages and head, for training on stored maps in place of images: it trains them.
 
     forward: (N, C, h, w), what Transfer.frozen_maps gives -> (N, 7) logits.
     """
 
     views = 1  # maps have no mirror image
 
-    def __init__(self, *, backbone: str = "resnet18", count: int = 0):
+    def __init__(self, model: Transfer):
         super().__init__()
-        self.count = count
-        self.share(Transfer(backbone=backbone))
-
-    def share(self, model: Transfer) -> "Head":
-        """Take this network's own last stages and head: training here trains it."""
+        self.recipe = {"architecture": "head", "arguments": {"backbone": model.backbone, "count": model.unfrozen}}
         *stages, self.head = model.stages
-        self.features = nn.Sequential(*stages[len(stages) - self.count :])
-        return self
+        self.features = nn.Sequential(*stages[len(stages) - model.unfrozen :])
 
     def preprocess(self, maps: torch.Tensor) -> torch.Tensor:
         """Stored maps are only widened to float32."""

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from fer_helpers import devices, models, training
+from fer_helpers import devices, training
 from fer_helpers.faces import Faces
 from fer_helpers.settings import TrainConfig
+from fer_helpers.transfer.backbones import Head
 
 
 @torch.inference_mode()
@@ -59,7 +60,6 @@ def train_unfrozen(model, train: Faces, val: Faces, cfg: TrainConfig, *, passes:
         together = together.join(stored_maps(model, train, augment=cfg.augment, seed=seed, **how))
     features = stored_maps(model, val, **how)
     passing = time.perf_counter() - start  # part of what frozen layers cost
-    head = models.build("head", backbone=model.backbone, count=model.unfrozen).share(model)
-    fit = training.fit(head, together, features, replace(cfg, augment=None), checkpoint=checkpoint)
+    fit = training.fit(Head(model), together, features, replace(cfg, augment=None), checkpoint=checkpoint)
     seconds = fit.seconds + passing
     return replace(fit, seconds=seconds, images_per_second=fit.images_per_second * fit.seconds / seconds), stored

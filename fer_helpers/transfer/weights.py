@@ -25,14 +25,12 @@ def imagenet_weights(backbone: str) -> dict:
     socket.setdefaulttimeout(SILENCE)  # torch.hub sets no time limit of its own
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
-        if file.exists():
-            raise ValueError(f"{file} could not be read ({error}). Delete it and run again.") from error
-        raise ConnectionError(
-            f"ImageNet weights of {backbone} could not be downloaded ({error}). "
-            f"On a machine with internet get {weights.url} and put it into {file.parent}."
-        ) from error
     except Exception as error:  # a truncated or foreign file shows as any of a dozen exceptions in torch.load
+        if isinstance(error, OSError) and not file.exists():
+            raise ConnectionError(
+                f"ImageNet weights of {backbone} could not be downloaded ({error}). "
+                f"On a machine with internet get {weights.url} and put it into {file.parent}."
+            ) from error
         raise ValueError(
             f"{file} is not a complete weights file of {backbone} ({type(error).__name__}). "
             f"Delete it and run again, or put {weights.url} there."

@@ -6,7 +6,6 @@ What is imported at the top needs nothing but a Python, even an old one: `setup`
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -50,7 +49,8 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
     """A command and its variables by name; a slip is refused before anything is installed."""
     command, *rest = words or ["help"]
     command = command.zfill(2) if command.isdigit() else command
-    if not re.fullmatch(r"\d\d", command) and command not in COMMANDS:
+    notebook = command.isdigit() and any((ROOT / "notebooks").glob(f"{command}_*.ipynb"))
+    if not notebook and command not in COMMANDS:
         raise UserError(f"There is no command {command}.{suggestion(command, COMMANDS)} All of them: make help")
     takes, options = commands.takes(command), {}
     for word in rest:
@@ -64,7 +64,7 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
         if name in CHOICES and value and value not in CHOICES[name]:
             raise UserError(f"{name}={value} isn't known: choose from {', '.join(CHOICES[name])}.")
         if value:
-            options[name] = str(Path(value).expanduser()) if name == "OUT" else value
+            options[name] = str(Path(value).expanduser()) if value.startswith(("~/", "~\\")) else value
     if "BUDGET" in takes:
         notebook_parameters(options)
     name, question = QUESTIONS.get(command, ("", ""))
@@ -122,10 +122,10 @@ def do(command: str, options: dict[str, str]) -> int | None:
         data, own = commands.labelled(data, options), folders.last_data(out)
         return kept.evaluate(options["MODEL"], data, str(out), budget_of(options), own)
     if command == "compare":
-        return compare.folders(options.get("A", "outputs"), options.get("B", ""), out / "compare.json")
+        return compare.folders(options.get("A", "outputs"), options["B"], out / "compare.json")
     if command in ("report", "address"):
         return page.make(out) if command == "report" else readme.address()
-    {"reference": reference}.get(command, run_notebooks)(command, options)
+    reference(command, options) if command == "reference" else run_notebooks(command, options)
 
 
 def run_notebooks(command: str, options: dict[str, str]) -> Path:
@@ -188,8 +188,8 @@ def data_of(options: dict[str, str]) -> str:
 
     if "DATA" in options or os.environ.get("FER_DATA"):
         return options.get("DATA", "auto")
-    places = [out_of(options), *([] if "OUT" in options else [ROOT / "outputs"])]
-    return next(filter(None, map(folders.last_data, places)), "auto")
+    usual = "" if "OUT" in options else folders.last_data(ROOT / "outputs")
+    return folders.last_data(out_of(options)) or usual or "auto"
 
 
 def out_of(options: dict[str, str]) -> Path:

@@ -17,28 +17,16 @@ COMMANDS = {  # what it does, and which variables it takes
     "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
     "03": ("run one notebook by its number, and what it needs; 09 takes what exists", f"{ROW} START"),
     "06": ("run one study by its number", STUDY),
-    "check": (
-        "style, import contracts and the quick tests, in a little over two minutes; PARAMS goes to pytest",
-        "PARAMS",
-    ),
+    "check": ("style, import contracts, quick tests, in a little over two minutes; PARAMS goes to pytest", "PARAMS"),
     "test": ("style, import contracts and all tests, in about ten minutes; PARAMS goes to pytest", "PARAMS"),
     "lab": ("open JupyterLab; PARAMS goes to it", "EMOTIONS PARAMS"),
     "setup": ("build the environment, no more", ""),
     "rehearse": ("run every notebook alone, as in Colab; PARAMS=03 only that one; installs 5.5 GB once", "PARAMS"),
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA LABELS EMOTIONS BUDGET OUT"),
-    "report": (
-        "make the page of results anew: OUT/index.html, as every run of notebooks does at its end",
-        "OUT EMOTIONS",
-    ),
+    "report": ("write the page of results anew: OUT/index.html, as a run of notebooks does at its end", "OUT EMOTIONS"),
     "compare": ("what differs between two folders of results, and their scores: B=other, A if not outputs", "A B OUT"),
-    "demo": (
-        "a page with your webcam and an upload box, on this computer alone; PARAMS=accuracy=0.9",
-        "MODEL EMOTIONS PARAMS FORMAT",
-    ),
-    "export": (
-        "a model as an ONNX file, which runs without torch, into OUT/exports/",
-        "MODEL EMOTIONS FORMAT INT8 DATA OUT",
-    ),
+    "demo": ("your webcam and uploads, on this computer alone; PARAMS=accuracy=0.9", "MODEL EMOTIONS PARAMS FORMAT"),
+    "export": ("a model as an ONNX file, without torch, into OUT/exports/", "MODEL EMOTIONS FORMAT INT8 DATA OUT"),
     "video": (
         "emotions over time of a film, into OUT/videos/, or the table that OUT names; PARAMS=fps=5",
         "VIDEO MODEL EMOTIONS OUT PARAMS FORMAT ANNOTATED",
@@ -83,13 +71,14 @@ QUESTIONS = {  # the variable that a command can't do without, and what is said 
     "evaluate": ("MODEL", "Which model? make evaluate MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
     "export": ("MODEL", "Which model? make export MODEL=outputs/03_baseline_cnn/baseline.safetensors"),
     "video": ("VIDEO", "Which film? make video VIDEO=film.mp4"),
+    "compare": ("B", "Compare with which folder of results? make compare A=outputs B=outputs/weighted"),
 }
 QUOTING = """Write it like PARAMS="epochs=50 pictures='my pictures'"; around an apostrophe: 'pictures="it\'s mine"'."""
 
 
 def suggestion(word: str, names) -> str:
     """A question, if the word is nearly one of the names."""
-    return "".join(f" Did you mean {match}?" for match in get_close_matches(word, list(names), 1, 0.5))
+    return "".join(f" Did you mean {match}?" for match in get_close_matches(word, names, 1, 0.5))
 
 
 def words_of(options: dict[str, str], named: bool = False) -> list[str]:

@@ -200,9 +200,8 @@ def run_quietly(command: list[str], sentence: str, folder: Path = ROOT) -> None:
 
 def clean(root: Path = ROOT) -> None:
     """Remove what can be made again, and say how much that was."""
-    outputs = [
-        path for path in root.glob("outputs/*") if path.name not in ("reference", ".gitkeep", "README.md", ".last_data")
-    ]
+    stays = ("reference", ".gitkeep", "README.md", ".last_data")
+    outputs = [path for path in root.glob("outputs/*") if path.name not in stays]
     caches = (".cache", ".*_cache", "fer_helpers/**/__pycache__", "tests/**/__pycache__")
     for path in [*outputs, *(path for pattern in caches for path in root.glob(pattern))]:
         size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()) / 1e6

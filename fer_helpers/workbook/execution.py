@@ -54,9 +54,10 @@ class Progress(io.TextIOBase):
         return f"{begin}{self.section} ({so_far.removeprefix('about ')} so far{left})"
 
     def show(self, line: str, end: str = "\n") -> None:
-        """Print a line; on a terminal over what stands there."""
+        """Print a line; on a terminal over what stands there, and cut to its width if the next one comes over it."""
         width = shutil.get_terminal_size().columns - 1
-        print("\r" + line[:width].ljust(width) if self.live else line, end=end, flush=True)
+        fits = line if end == "\n" else line[:width]
+        print("\r" + fits.ljust(width) if self.live else line, end=end, flush=True)
 
     def write(self, text: str) -> None:
         """Lines that the notebook prints."""
@@ -94,10 +95,7 @@ def alone(out_root: Path) -> Iterator[None]:
 
 
 def own_kernel(python: str | Path = sys.executable, variables: dict | None = None) -> type:
-    """A kernel manager that starts this interpreter, whatever kernels named `python3` the user has registered.
-
-    variables: of its environment, beside or instead of those of this process.
-    """
+    """A kernel manager that starts this interpreter, whatever `python3` the user has registered; variables: for it."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 

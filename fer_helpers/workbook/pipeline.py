@@ -17,7 +17,6 @@ from fer_helpers.workbook.commands import suggestion
 
 ELSEWHERE = ("data", "out_root", "cluster")  # where things lie and happen; what comes of them is the same
 PARAMETERS = {"parameters", "more-parameters"}  # tags of a notebook's two cells: what papermill injects follows both
-KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 YES_NO = {"true": True, "1": True, "false": False, "0": False}
 WANTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -82,7 +81,7 @@ def look_into(path: Path, helpers: Path) -> Stage:
     for name, text in defaults.items():
         with suppress(ValueError, SyntaxError):  # what isn't a literal stays text
             value = ast.literal_eval(text)
-            defaults[name] = KINDS.get(inspected[name].inferred_type_name, lambda value: value)(value)
+            defaults[name] = float(value) if inspected[name].inferred_type_name == "float" else value
     return Stage(path, tuple(notebook.metadata.get("fer", {}).get("reads", ())), defaults, digests)
 
 
@@ -223,17 +222,19 @@ def run(stage: Stage, row: Row, progress: execution.Progress, reason: str, follo
 
 
 def keep_old(stage: Stage, row: Row, old: dict, now: dict) -> None:
-    """Of results that new ones replace, keep what was asked for in other words, and what was edited by hand."""
+    """Of results that new ones replace, keep what was asked for in other words, and what was made or edited by hand."""
     aside, before = row.out_root / paths.ASIDE / stage.name, old["facts"]
     asked = [name for name in before if name.startswith("parameter ") and name != "parameter budget"]
-    if any(before[name] != now.get(name, before[name]) for name in asked):  # epochs, pictures, ...
+    metrics, left = old["written"].get("metrics.json"), receipts.written(aside)
+    by_hand = left.get("metrics.json", metrics) != metrics  # in JupyterLab, over what the last command made
+    if by_hand or any(before[name] != now.get(name, before[name]) for name in asked):  # epochs, pictures, ...
         made = str(old.get("made", ""))[:16].replace(":", "")
         kept = paths.free(row.out_root / "earlier" / f"{stage.name}_{made}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         aside.rename(kept)
-        print(f"      the results from before, of other parameters, are kept in {kept}")
+        what = "made by hand" if by_hand else "of other parameters"
+        print(f"      the results from before, {what}, are kept in {kept}")
         return
-    left = receipts.written(aside)
     for name in paths.EDITABLE:
         if name in old["written"] and name in left and left[name] != old["written"][name]:
             kept = paths.free(row.out_root / "edited_by_hand" / stage.name / name)
