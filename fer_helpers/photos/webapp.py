@@ -68,8 +68,8 @@ def answer_upload(model, path: str, threshold: float) -> str:
     except ValueError as error:
         return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
     finally:
-        for file in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"):  # Gradio makes two of each upload
-            if file.name == Path(path).name and file.is_file():  # another upload may wait for its answer
+        for file in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"):  # Gradio makes two of each upload, one under a name of its own
+            if file.is_file():
                 file.unlink(missing_ok=True)
 
 
