@@ -97,7 +97,8 @@ def save(model: nn.Module, path: str | Path, *, half: bool = False, views: int |
     card |= {"emotions": EMOTIONS, "input": vars(model.preprocess), **model.recipe}
     card |= {"views": views or getattr(model, "views", 2)}
     with paths.whole(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata={"fer": json.dumps(card)})
+        content = safetensors.torch.save(state, metadata={"fer": json.dumps(card)})
+        temporary.write_bytes(content)  # save_file makes private files, and its errors are no OSError
 
 
 def export(model: nn.Module, target: str | Path, **how) -> Path:

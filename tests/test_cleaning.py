@@ -131,6 +131,7 @@ def test_a_long_chain_does_not_take_long_and_is_cut_alike():
 RULES = [
     ({}, "kept duplicate conflict duplicate_of_val"),
     ({"majority": 0.7}, "conflict conflict conflict duplicate_of_val"),
+    ({"majority": 1.0}, "conflict conflict conflict duplicate_of_val"),
     ({"duplicates_of_val": False}, "kept duplicate conflict kept"),
 ]
 

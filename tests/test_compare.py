@@ -54,6 +54,13 @@ def test_what_differs_is_named_and_scores_are_paired(tmp_path, capsys):
     assert "data: the same" in printed and "only in B: 05_grad_cam" in printed
 
 
+def test_a_folder_with_itself_differs_in_nothing(tmp_path, capsys):
+    a = folder(tmp_path / "a", 120)
+    compare.folders(str(a), str(a), tmp_path / "c.json")
+    printed = capsys.readouterr().out
+    assert printed.count(": the same") == 4 and "+0.0 points (0.0 to 0.0), inconclusive, p 1" in printed
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [

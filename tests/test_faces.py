@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fer_helpers.faces import Faces, Preprocess, pixel_sha256, shuffled
+from fer_helpers.faces import EMOTIONS, Faces, Preprocess, pixel_sha256, shuffled
 
 
 def some(count=10):
@@ -29,6 +29,10 @@ def test_part_counts_and_join():
     assert people.counts().tolist() == [2, 2, 2, 1, 1, 1, 1]
     both = people.part("val").join(people.part("test"))
     assert len(both) == 4 and set(both.split) == {"val", "test"}
+
+
+def test_emotions_are_in_the_order_that_folders_give():
+    assert list(EMOTIONS) == sorted(EMOTIONS) and len(EMOTIONS) == 7
 
 
 def test_preprocess_has_exact_numbers():

@@ -238,6 +238,8 @@ def test_every_refusal_is_a_value_error_that_names_the_picture(small, tmp_path, 
     local = lambda each: str(tmp_path / each) if isinstance(each, str) and "//" not in each else each  # noqa: E731
     with pytest.raises(ValueError, match=says):
         predict_emotion(small, [local(each) for each in image] if isinstance(image, list) else local(image))
+    with pytest.raises(FileNotFoundError):
+        predict_emotion(small, tmp_path / "none.jpg")
 
 
 def test_every_file_of_a_folder_gets_an_answer_or_a_reason(model, astronaut, tmp_path):

@@ -102,6 +102,8 @@ def test_a_model_file_gives_back_the_same_network(tmp_path, images, architecture
     half = models.load(tmp_path / "half.safetensors")
     assert next(half.parameters()).dtype == torch.float32
     assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * path.stat().st_size
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode, "others may read it where they may read a result"
     answers = [net(net.preprocess(images)).detach() for net in (half, model)]
     assert np.allclose(*answers, atol=1e-2)
 

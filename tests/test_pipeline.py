@@ -392,8 +392,11 @@ def test_results_made_by_hand_are_kept_for_good(row, counted):
 
 def test_results_made_by_hand_over_finished_ones_are_kept_for_good(row, counted):
     again(row, counted, "01")
+    folder = row.out_root / "01_first"
+    (folder / "metrics.json").write_text("by the command")
+    paths.write_json(folder / paths.RECEIPT, receipts.read(folder) | {"written": receipts.written(folder)})
     for name in ("metrics.json", "count.txt"):
-        (row.out_root / "01_first" / name).write_text("by hand")
+        (folder / name).write_text("by hand")
     assert again(row, counted, "01") == ["01_first"]
     (kept,) = row.out_root.glob("earlier/01_first_*/metrics.json")
     assert kept.read_text() == "by hand" and not (row.out_root / "01_first" / "metrics.json").exists()

@@ -123,6 +123,11 @@ def test_kaggle_folder_and_zip_at_any_depth(tmp_path, around):
     json.dumps(people.source)
 
 
+def test_names_keep_the_case_of_their_folders(tmp_path):
+    files = {name.replace("train/", "Train/").replace("/angry/", "/Angry/"): data for name, data in tree().items()}
+    assert "Train/Angry/Training_0.jpg" in load(folder_of(files, tmp_path / "mine"))[0].names
+
+
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
 def test_three_folders_are_used_as_they_are(tmp_path, validation):
     titles = {"train": ["a"] * 3, validation: ["b"] * 2, "test": ["c"] * 1}

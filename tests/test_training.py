@@ -231,6 +231,7 @@ def test_devices_and_budgets_are_checked(monkeypatch):
         devices.pick_budget("fast")
     with pytest.raises(ValueError, match="choose auto, cpu or cuda"):
         devices.pick_device("gpu")
+    assert [devices.pick_budget("auto", torch.device(kind)) for kind in ("cpu", "cuda")] == ["quick", "full"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no CUDA device here"):
         devices.pick_device("cuda")

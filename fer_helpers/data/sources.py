@@ -112,7 +112,9 @@ def _given(asked, name):
     if path.is_dir():
         state = "holds nothing that looks like the data" if any(path.iterdir()) else "is empty"
         raise ValueError(f"The folder {path} {state}. {layouts.EXPECTED}.")
-    raise ValueError(f"{path} is neither a folder nor a .zip, .tar.gz or .csv: unpack it. {layouts.EXPECTED}.")
+    raise ValueError(
+        f"{path} is neither a folder nor a .zip, .tar.gz or .csv (unpack other archives). {layouts.EXPECTED}."
+    )
 
 
 def load(data: str | Path = "auto", *, budget: str = "quick", log: Callable = print) -> Faces:

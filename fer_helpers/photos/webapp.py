@@ -62,13 +62,13 @@ def answer_frame(model, frame: Image.Image, threshold: float) -> str:
 
 
 def answer_upload(model, path: str, threshold: float) -> str:
-    """The answer to an upload, or why there is none; then every file that Gradio wrote for it is removed."""
+    """The answer to an upload, or why there is none; then every file that Gradio wrote is removed."""
     try:
         return answer_html(model, detection.read(path), threshold)
     except ValueError as error:
         return f"<p id='answer'>Not answered: {html.escape(str(error))}.</p>"
     finally:
-        for file in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"):  # Gradio makes two of each upload, one under a name of its own
+        for file in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*"):  # Gradio makes two of an upload, of two names
             if file.is_file():
                 file.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ def folders(a: str, b: str, written: Path) -> None:
 
     Raises FileNotFoundError for a folder that isn't there, ValueError where nothing can be compared.
     """
-    a, b = (paths.ROOT / Path(each).expanduser() for each in (a, b))
+    a, b = (paths.ROOT / each for each in (a, b))
     for folder in (a, b):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} isn't a folder of results: name one that OUT= made, or outputs")

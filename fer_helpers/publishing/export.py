@@ -160,14 +160,18 @@ def run(command: str, options: dict[str, str], out: Path) -> None:
     path = paths.write_beside(target, content)
     answers = f"probabilities (N, {len(EMOTIONS)})"
     print(f"written to {path}: {path.stat().st_size / 1e6:.1f} MB, uint8 faces (N, 48, 48) to {answers}")
+    refused = None
     try:
         path = _int8(path, options.get("DATA", "auto")) if options.get("INT8") == "1" else path
-    finally:  # where int8 is refused, the page is of the float32 file
-        folder = browser.make(path, source.stem) if form == "web" else None
-    if folder:
+    except UserError as error:  # then the page is of the float32 file
+        refused = error
+    if form == "web":
+        folder = browser.make(path, source.stem)
         print(f"The page is in {folder}: any file server can show it, and nothing is computed there.")
-        if command == "demo":
-            browser.serve(folder)
+    if refused:
+        raise refused
+    if command == "demo":
+        browser.serve(folder)
 
 
 def _int8(path: Path, data: str) -> Path:
@@ -194,7 +198,7 @@ def _int8(path: Path, data: str) -> Path:
         print(f"The same label for {(answers['float32'] == answers['int8']).mean():.1%} of them.")
         if (lost := right["float32"] - right["int8"]) > MOST_LOST:
             limit = f"{100 * MOST_LOST:.1f} are the most that it may"
-            raise UserError(f"int8 loses {100 * lost:.2f} points on val, and {limit}: {path} alone is written.", code=1)
+            raise UserError(f"int8 loses {100 * lost:.2f} points on val, and {limit}: {path} stays in float32.", code=1)
         written = paths.write_beside(path.with_stem(f"{path.stem}_int8"), small.read_bytes())
     print(f"written to {written}")
     return written

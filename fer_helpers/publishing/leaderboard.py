@@ -13,8 +13,8 @@ def all_metrics(out_root) -> tuple[list, list]:
 
     A stage of 03 to 08 that trained nothing here is taken from outputs/reference/, if that was made from the same faces
     with the same manifest, or if nothing was read here yet; `reference` says so of each, `folder` where its files are.
-    Left out is what was made from other data, or with another manifest, than notebook 02's present one, and every
-    training that saw the faces fewer than three times.
+    Left out is what was made from other data, or with another manifest, than notebook 02's (without one: the first
+    model's), and every training that saw the faces fewer than three times.
     """
     here, fitting, left_out = paths.ROOT / out_root, [], []
     cleaning = content(here / "02_cleaning" / "metrics.json")
@@ -59,7 +59,7 @@ def _other(data: dict, present: dict) -> str:
     # A manifest's digest holds names: those of a CSV and of a folder are compared by how many faces they remove
     kind = "manifest" if same_names else "removed_from_training"
     if (data["cleaned"] or {}).get(kind) != (present["cleaned"] or {}).get(kind):
-        return "trained with another manifest than notebook 02's"
+        return "trained with another manifest than the others"
     return ""
 
 
@@ -99,7 +99,7 @@ def leaderboard_row(each: dict) -> dict:
 def label_doubts(predictions: dict) -> pd.DataFrame:
     """The 100 val and test faces whose label the models believe least, by the mean of their probabilities.
 
-    predictions: name -> stored predictions, of the same faces, which no model was trained on. returns: as in `results`.
+    predictions: name -> stored predictions, of the same faces, which no model was trained on.
     """
     first = next(iter(predictions.values()))
     probs = np.mean([stored["probs"] for stored in predictions.values()], axis=0)  # (N, 7)

@@ -92,11 +92,12 @@ def write() -> None:
 
 def address() -> None:
     """Carry the repository's address from pyproject.toml into every notebook (badge, clone), CITATION.cff, README."""
-    url, text = paths.repository(), README.read_text(encoding="utf-8")
-    old = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)[1]
-    for path in [*notebooks(), README.with_name("CITATION.cff"), README]:  # the README, which tells `old`, comes last
-        text = path.read_text(encoding="utf-8").replace(f"https://github.com/{old}", url)
-        badge = f"/github/{url.removeprefix('https://github.com/')}/blob"
-        rendering.write(path, text.replace(f"/github/{old}/blob", badge))
+    url, badge = paths.repository(), r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob"
+    known = re.search(badge, README.read_text(encoding="utf-8"))
+    for path in [*notebooks(), README.with_name("CITATION.cff"), README]:  # the README, which is `known`, comes last
+        text = path.read_text(encoding="utf-8")
+        old = (re.search(badge, text) or known)[1]
+        text = text.replace(f"/github/{old}/blob", f"/github/{url.removeprefix('https://github.com/')}/blob")
+        rendering.write(path, text.replace(f"https://github.com/{old}", url))
     write()
     print(f"Notebooks, CITATION.cff and README point at {url}.")

@@ -76,7 +76,8 @@ def _leaked(everyone, trained_on: dict, known: str) -> np.ndarray:
         own = sources.load(known, log=lambda line: None) if known else everyone
         if not is_own(own):
             its = trained_on.get("title") or trained_on.get("source") or "faces that it does not name"
-            print(f"[2/3] The model was trained on {its}: whether it has seen these faces isn't known, nor duplicates.")
+            unknown = "whether it has seen these faces isn't known, nor are duplicates counted."
+            print(f"[2/3] The model was trained on {its}: {unknown}")
             return np.ones((everyone.split != "train").sum(), bool)
         train = own.part("train")
         names = np.array([f"of the model/{name}" for name in train.names])

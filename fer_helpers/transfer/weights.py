@@ -8,7 +8,7 @@ import requests
 import torch
 import torchvision
 
-from fer_helpers import models
+from fer_helpers import images, models
 from fer_helpers.transfer.backbones import CUTS, TIMM, Transfer, convolutions, from_timm, whole_network
 
 SILENCE = 10.0  # seconds after which a silent download is given up
@@ -32,7 +32,7 @@ def imagenet_weights(backbone: str) -> dict:
                 f"On a machine with internet get {weights.url} and put it into {file.parent}."
             ) from error
         raise ValueError(
-            f"{file} is not a complete weights file of {backbone} ({type(error).__name__}). "
+            f"{file} is not a complete weights file of {backbone} ({type(error).__name__}: {images.reason(error)}). "
             f"Delete it and run again, or put {weights.url} there."
         ) from error
     finally:

@@ -64,7 +64,7 @@ def parse(words: list[str]) -> tuple[str, dict[str, str]]:
         if name in CHOICES and value and value not in CHOICES[name]:
             raise UserError(f"{name}={value} isn't known: choose from {', '.join(CHOICES[name])}.")
         if value:
-            options[name] = str(Path(value).expanduser()) if value.startswith(("~/", "~\\")) else value
+            options[name] = os.path.expanduser(value)  # noqa: PTH111, Path's raises where there is no such user
     if "BUDGET" in takes:
         notebook_parameters(options)
     name, question = QUESTIONS.get(command, ("", ""))

@@ -25,8 +25,11 @@ COMMANDS = {  # what it does, and which variables it takes
     "evaluate": ("score a saved model again: MODEL=path", "MODEL DATA LABELS EMOTIONS BUDGET OUT"),
     "report": ("write the page of results anew: OUT/index.html, as a run of notebooks does at its end", "OUT EMOTIONS"),
     "compare": ("what differs between two folders of results, and their scores: B=other, A if not outputs", "A B OUT"),
-    "demo": ("your webcam and uploads, on this computer alone; PARAMS=accuracy=0.9", "MODEL EMOTIONS PARAMS FORMAT"),
-    "export": ("a model as an ONNX file, without torch, into OUT/exports/", "MODEL EMOTIONS FORMAT INT8 DATA OUT"),
+    "demo": ("a page for your webcam and uploads, for you alone; PARAMS=accuracy=0.9", "MODEL EMOTIONS PARAMS FORMAT"),
+    "export": (
+        "a model as an ONNX file, to run without torch, into OUT/exports/",
+        "MODEL EMOTIONS FORMAT INT8 DATA OUT",
+    ),
     "video": (
         "emotions over time of a film, into OUT/videos/, or the table that OUT names; PARAMS=fps=5",
         "VIDEO MODEL EMOTIONS OUT PARAMS FORMAT ANNOTATED",
@@ -34,7 +37,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "bench": ("measure time, memory and growth, on a quiet machine; PARAMS=small only tries it", "DATA OUT PARAMS"),
     "bench-accuracy": ("measure how long a good accuracy takes; it goes on where it stopped", "DATA OUT PARAMS"),
     "reference": ("make outputs/reference and the README's numbers anew", NOTEBOOK),
-    "address": ("carry the repository's address from pyproject.toml into notebooks and README", ""),
+    "address": ("carry the address in pyproject.toml into notebooks, README and CITATION.cff", ""),
     "clean": ("remove results, caches and compiled files", ""),
     "help": ("show this", ""),
 }
