@@ -47,7 +47,8 @@ class Estimate:
         return " to ".join(map(self._text, self.interval))
 
     def _text(self, value: float, *, sign: str = "", unit: str = "") -> str:
-        return f"{value:{sign}z.4f}" if self.of in LOWER_IS_BETTER else f"{100 * value:{sign}z.1f}{unit}"
+        digits = 2 if 0 < abs(value) < 0.0005 else 1  # an end that leaves out 0 must not read 0.0
+        return f"{value:{sign}z.4f}" if self.of in LOWER_IS_BETTER else f"{100 * value:{sign}z.{digits}f}{unit}"
 
     def card(self) -> dict:
         """JSON-ready; `read` makes the same of it again."""

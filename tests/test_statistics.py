@@ -91,7 +91,8 @@ def test_the_first_conclusive_measure_decides_then_the_gap():
 
 def test_a_difference_prints_itself():
     assert str(Difference(0.018, (0.005, 0.03))) == "+1.8 points (0.5 to 3.0)"
-    assert str(Difference(-0.0002, (-0.02, 0.0))) == "+0.0 points (-2.0 to 0.0), inconclusive"
+    assert str(Difference(-0.0002, (-0.02, 0.0))) == "-0.02 points (-2.0 to 0.0), inconclusive"
+    assert str(Difference(0.028, (0.0004, 0.052))) == "+2.8 points (0.04 to 5.2)", "significant, and it looks so"
     assert str(Estimate(0.678, (0.663, 0.693))) == "67.8 % (66.3 to 69.3)"
     assert str(Difference(-0.012, (-0.02, -0.004), "log_loss")) == "-0.0120 (-0.0200 to -0.0040)"
     shared = Difference(0.018, (0.005, 0.03), each=(0.01, 0.026), shared=(-0.01, 0.04))
