@@ -142,7 +142,7 @@ def _read_tar(path, problems, wrap):
     with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
         (place := Path(folder, path.name)).mkdir()  # a sentence may name it
         archive.extractall(place, filter=inside)
-        return _read(*_looked(path, finding.look, Path(place)), problems, wrap + "tar of ")
+        return _read(*_looked(path, finding.look, place), problems, wrap + "tar of ")
 
 
 def _read_zip(path, problems, wrap):

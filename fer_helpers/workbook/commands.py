@@ -17,7 +17,7 @@ COMMANDS = {  # what it does, and which variables it takes
     "studies": ("run the studies, 06 to 08: many trainings each, which go on where they stopped", STUDY),
     "03": ("run one notebook by its number, and what it needs; 09 takes what exists", f"{ROW} START"),
     "06": ("run one study by its number", STUDY),
-    "check": ("style, import contracts, quick tests, in a little over two minutes; PARAMS goes to pytest", "PARAMS"),
+    "check": ("style, import contracts, quick tests, in about a minute and a half; PARAMS goes to pytest", "PARAMS"),
     "test": ("style, import contracts and all tests, in about ten minutes; PARAMS goes to pytest", "PARAMS"),
     "lab": ("open JupyterLab; PARAMS goes to it", "EMOTIONS PARAMS"),
     "setup": ("build the environment, no more", ""),
