@@ -13,16 +13,17 @@ from torch import nn
 
 from fer_helpers import paths
 from fer_helpers.emotions import SEVEN
-from fer_helpers.faces import EMOTIONS, Preprocess
+from fer_helpers.faces import EMOTIONS, SIDE, Preprocess
 
 ARCHITECTURES = {  # where each lies; looked up when it is built, since the core imports no wing
     "baseline": "fer_helpers.networks:Baseline",
     "small_cnn": "fer_helpers.networks:SmallCNN",
     "ensemble": "fer_helpers.networks:Ensemble",
     "transfer": "fer_helpers.transfer.backbones:Transfer",
+    "mobilenet": "fer_helpers.transfer.mobilenet:MobileNet",
 }
 
-TTA_SHIFT = 2  # pixels
+TTA_SHIFT = 2  # pixels of a stored face
 CARD = ("architecture", "arguments", "emotions", "input", "views")  # what a model file's card can't do without
 OTHERS = {  # first bytes of files that aren't ours, and what they are
     b"version https://git-lfs": "the pointer of Git LFS in place of the file: git lfs pull fetches that",
@@ -55,8 +56,9 @@ def probabilities(model: nn.Module, images: torch.Tensor, views: int | None = No
     seen = [model.preprocess(images)]
     if views == 10:
         high, wide = seen[0].shape[-2:]
-        padded = F.pad(seen[0], [TTA_SHIFT] * 4, mode="replicate")
-        corners = product((0, 2 * TTA_SHIFT), repeat=2)
+        shift = round(TTA_SHIFT * wide / SIDE)  # of an enlarged face
+        padded = F.pad(seen[0], [shift] * 4, mode="replicate")
+        corners = product((0, 2 * shift), repeat=2)
         seen += [padded[..., y : y + high, x : x + wide] for y, x in corners]
     if views > 1:
         seen = [view for each in seen for view in (each, each.flip(-1))]

@@ -1,7 +1,7 @@
 """Notebook 08's bookkeeping: budgets, out-of-fold answers, the audit of labels, finished models from runs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,26 +24,32 @@ POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be
 
 @dataclass(frozen=True)
 class Plan:
-    """Epochs and filters of every part of the record; `full`: of the members, the others are named like their parts."""
+    """Epochs and filters of every part of the record; `full`: of the members, the others are named like their parts.
+
+    pretrained: arguments of the MobileNet that began with face recognition.
+    """
 
     seeds: int = 1
     screening_epochs: int = 25
     fold_epochs: int = 60
     fold_seeds: int = 2
     member_epochs: int = 120
-    student_epochs: int = 60
-    nano_epochs: int = 200
+    student_epochs: int = 150
+    nano_epochs: int = 250
+    pretrained_fold_epochs: int = 20
+    pretrained_epochs: int = 25
     half: tuple = (24, 48, 96, 192)
     full: tuple = (48, 96, 192, 384)
     airbench: tuple = (64, 192, 384)
     wide: tuple = (64, 128, 256, 512)
     nano: tuple = (12, 24, 48, 96)
     small: tuple = (32, 64, 128, 256)
+    pretrained: dict = field(default_factory=lambda: {"size": 160, "pretrained": True})
 
 
 FULL = Plan()
 _TINY = dict.fromkeys(("half", "full", "wide", "nano"), (8, 8, 8, 8)) | {"airbench": (8, 8, 8), "small": (8, 8, 8, 16)}
-SMOKE = Plan(1, 1, 1, 1, 2, 1, 1, **_TINY)
+SMOKE = Plan(1, 1, 1, 1, 2, 1, 1, 1, 1, **_TINY, pretrained={"size": 32, "width": 0.125})
 
 
 def folds(manifest: pd.DataFrame, train_mask: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ class Condition:
     train_counts: (N,) over the loaded faces, bool, or int: how often a face stands in an epoch. config: each run
     replaces its seed. network, arguments: as models.build takes them. views: of test-time augmentation, for what is
     scored. weights: does a result hold the network? soft_labels: (N, 7) over the loaded faces, see
-    TrainConfig.distillation. asked: (N,) bool, Training faces whose answers the result holds as well.
+    TrainConfig.distillation. asked: (N,) bool, Training faces whose answers the result holds as well. start: puts other
+    weights than random ones into the built network; `arguments` must say so, since a run is known by them.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Condition:
     weights: bool = False
     soft_labels: np.ndarray | None = None
     asked: np.ndarray | None = None
+    start: Callable | None = None
 
     def __post_init__(self):
         counts = self.train_counts
@@ -112,7 +114,10 @@ class RunSpec:
     def build(self) -> torch.nn.Module:
         """The network before its training."""
         training.seed_everything(self.seed)
-        return models.build(self.condition.network, **self.condition.arguments)
+        model = models.build(self.condition.network, **self.condition.arguments)
+        if self.condition.start:
+            self.condition.start(model)
+        return model
 
 
 @lru_cache(maxsize=1)
