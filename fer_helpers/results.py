@@ -25,7 +25,8 @@ class FinishedModel:
 
     network: None for a run whose weights aren't kept; then `weights` is their number, and answers must be given.
     trained_on: the faces of an epoch. config: its settings, JSON-ready. run: what the run card adds or knows better,
-    since another machine may have trained. views: of test-time augmentation, see models.probabilities.
+    since another machine may have trained. views: of test-time augmentation, see models.probabilities. pretrained: on
+    what other data it rests, where its network doesn't say so itself.
     """
 
     name: str
@@ -36,6 +37,7 @@ class FinishedModel:
     run: dict
     views: int = 2
     weights: int = 0
+    pretrained: str = ""
 
 
 def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=None, train_scores=None) -> dict:
@@ -53,7 +55,8 @@ def save(out: Path, finished: FinishedModel, judged: Faces, leaked, *, probs=Non
     if train_scores is None:
         known = training.predict_proba(model, train, views=views)
         train_scores = scoring.scores(known, train.labels.cpu().numpy())
-    metrics = {"stage": stage, "model": finished.name, "pretrained": getattr(model, "pretrained", False)}
+    metrics = {"stage": stage, "model": finished.name}
+    metrics["pretrained"] = finished.pretrained or getattr(model, "pretrained", False)
     weights = finished.weights if model is None else models.weight_count(model)
     moving = weights if model is None else sum(each.numel() for each in model.parameters() if each.requires_grad)
     metrics |= {"weights": weights, "trained_weights": moving, "views": views}

@@ -36,15 +36,29 @@ def check_imbalance(study):
 
 
 def check_record(study, evaluations):
-    """What notebook 08 leaves behind: five models, chosen on val; each network, and no trial, is evaluated once."""
+    """What notebook 08 leaves behind: eight models, chosen on val; each network, and no trial, is evaluated once."""
     assert all((study / f"{name}.png").exists() for name in ("screening", "members", "record"))
     summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
     names = [*(f"fold{k}_seed0" for k in range(4)), *(f"member_seed{seed}" for seed in range(3))]
-    names += ["final_seed0", "nano_seed0", "small_distilled_seed0"]
+    names += [
+        "final_seed0",
+        *(f"pretrained_fold{k}_seed0" for k in range(4)),
+        "pretrained_seed2",
+        "pretrained_final_seed0",
+    ]
+    names += ["nano_seed0", "small_distilled_seed0"]
     assert list(evaluations.model[evaluations.stage == "08_record"]) == names
-    folders = ("single", "ensemble", "final", "distilled", "nano")
+    folders = (
+        "single",
+        "ensemble",
+        "final",
+        "distilled",
+        "nano",
+        *(f"pretrained{x}" for x in ("", "_ensemble", "_final")),
+    )
     models_of = {name: paths.read_json(study / name / "metrics.json") for name in folders}
-    assert models_of["final"]["val"] is None and models_of["final"]["test_7178"] is None
+    for name in ("final", "pretrained_final"):
+        assert models_of[name]["val"] is None and models_of[name]["test_7178"] is None
     trained_on = {name: each["data"]["counts"]["train"] for name, each in models_of.items()}
     assert trained_on["final"] > trained_on["single"] == trained_on["ensemble"] == trained_on["nano"]
     ensemble = models.load(study / "ensemble" / "record_ensemble.safetensors")
@@ -81,8 +95,8 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path, capsys):
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["value"] <= high
     evaluations = pd.read_csv(out / "test_evaluations.csv")
-    assert len(evaluations) == 6 + 10 and "07_imbalance" not in set(evaluations.stage), "what chooses leaves test alone"
+    assert len(evaluations) == 6 + 16 and "07_imbalance" not in set(evaluations.stage), "what chooses leaves test alone"
     check_imbalance(out / "07_imbalance")
     check_record(out / "08_record", evaluations)
-    assert len(leaderboard.all_metrics(out)[0]) == 5, "a study is no model of the leaderboard"
+    assert len(leaderboard.all_metrics(out)[0]) == 8, "a study is no model of the leaderboard"
     assert "nothing to do: 4 notebooks are up to date" in commands.here(capsys, "studies", *settings)

@@ -86,7 +86,9 @@ def predictions(models: list[dict]) -> dict[str, dict]:
 def leaderboard_row(each: dict) -> dict:
     """One line of the leaderboard from a model's metrics."""
     row = {"model": each["model"], "data": each["data"]["source"], "demonstration": each["data"]["kind"] == "synthetic"}
-    row |= {name: each[name] for name in ("reference", "pretrained", "weights")} | {"epochs": each["epochs_seen"]}
+    others = {True: "ImageNet", False: ""}.get(each["pretrained"], each["pretrained"])  # data that it rests on as well
+    row |= {"reference": each["reference"], "pretrained": others, "weights": each["weights"]}
+    row["epochs"] = each["epochs_seen"]
     for part in ("train", "val", "test", "test_7178", "test_without_duplicates"):
         row[f"{part}_accuracy"] = each[part]["accuracy"] if each[part] else None
     low, high = each["test"]["accuracy_ci95"]

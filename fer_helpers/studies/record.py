@@ -13,12 +13,14 @@ from fer_helpers import models, paths, results
 from fer_helpers.data import ferplus
 from fer_helpers.emotions import SEVEN
 from fer_helpers.faces import EMOTIONS, Faces
+from fer_helpers.networks import SmallCNN
 from fer_helpers.results import FinishedModel
 from fer_helpers.studies import run as runs
 from fer_helpers.studies.run import RunSpec, Where
 from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
+OTHER_FACES, TAUGHT = "VGGFace2", "VGGFace2, through its teachers"  # what a model rests on beside FER-2013
 POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone; below 0, to be added
 
 
@@ -34,8 +36,8 @@ class Plan:
     fold_epochs: int = 60
     fold_seeds: int = 2
     member_epochs: int = 120
-    student_epochs: int = 150
-    nano_epochs: int = 250
+    student_epochs: int = 60
+    nano_epochs: int = 200
     pretrained_fold_epochs: int = 20
     pretrained_epochs: int = 25
     half: tuple = (24, 48, 96, 192)
@@ -76,7 +78,7 @@ def out_of_fold(results: list[dict], fold: np.ndarray, everyone: Faces) -> np.nd
     """
     soft = np.zeros((len(everyone), len(EMOTIONS)), np.float32)
     for k in range(FOLDS):
-        soft[fold == k] = _mean_of(each["answers"] for each in results if each["condition"] == f"fold{k}")
+        soft[fold == k] = _mean_of(each["answers"] for each in results if each["condition"].endswith(f"fold{k}"))
     on_val = everyone.part("val", "test").split == "val"
     soft[everyone.split == "val"] = _mean_of(each["probs"][on_val] for each in results)
     return soft.astype(np.float16)
@@ -165,13 +167,14 @@ def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> Fini
     fit = Fit(history, kept_row(history, spec.config), seconds, speed, result["precision"])
     run = {"budget": budget} | {name: result[name] for name in ("seed", "device", "threads")}
     network, weights = model if state else None, models.weight_count(model)
-    return FinishedModel(name, network, fit, trained_on, config, run, condition.views, weights)
+    others = OTHER_FACES if condition.start else ""
+    return FinishedModel(name, network, fit, trained_on, config, run, condition.views, weights, others)
 
 
 def ensemble_model(name: str, members: list[FinishedModel]) -> FinishedModel:
-    """Finished members together as one model; without a network where one of theirs isn't kept."""
+    """Finished members together as one model; without a network where one of theirs isn't kept, or no SmallCNN."""
     first, model = members[0], None
-    if all(member.network is not None for member in members):
+    if all(isinstance(member.network, SmallCNN) for member in members):
         model = models.build("ensemble", count=len(members), **first.network.recipe["arguments"])
         for own, member in zip(model.members, members, strict=True):
             own.load_state_dict(member.network.state_dict())
