@@ -18,7 +18,6 @@ GIVEN_AWAY = (
     "03_baseline_cnn/small_cnn/small_cnn.safetensors",
     "08_record/single/record_single.safetensors",
     "08_record/nano/nano_cnn.safetensors",
-    "08_record/pretrained/record_pretrained.safetensors",
 )
 BATCH = 128  # faces that pass the network at once
 load_model = models.load  # the network in a model file, ready to predict; `.card` says where it comes from

@@ -83,11 +83,15 @@ def predictions(models: list[dict]) -> dict[str, dict]:
     return stored
 
 
+def other_data(each: dict) -> str:
+    """What data a model rests on beside those it was trained on, by its metrics; "" for none."""
+    return {True: "ImageNet", False: ""}.get(each["pretrained"], each["pretrained"])
+
+
 def leaderboard_row(each: dict) -> dict:
     """One line of the leaderboard from a model's metrics."""
     row = {"model": each["model"], "data": each["data"]["source"], "demonstration": each["data"]["kind"] == "synthetic"}
-    others = {True: "ImageNet", False: ""}.get(each["pretrained"], each["pretrained"])  # data that it rests on as well
-    row |= {"reference": each["reference"], "pretrained": others, "weights": each["weights"]}
+    row |= {"reference": each["reference"], "pretrained": other_data(each), "weights": each["weights"]}
     row["epochs"] = each["epochs_seen"]
     for part in ("train", "val", "test", "test_7178", "test_without_duplicates"):
         row[f"{part}_accuracy"] = each[part]["accuracy"] if each[part] else None

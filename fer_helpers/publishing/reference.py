@@ -30,6 +30,7 @@ KEPT = frozenset(
     peers.png synthetic_faces.png
     """.split()  # noqa: SIM905, a line a notebook can be read
 )
+LARGE = "08_record/pretrained/record_pretrained.safetensors"  # for who has more time than a webcam leaves
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 
 
@@ -105,7 +106,7 @@ def make(out_root: Path) -> None:
             continue
         _keep_results(path.parent, paths.REFERENCE / stage)
         _keep_notebook(path.parent / f"{stage}.ipynb", paths.REFERENCE / "notebooks" / f"{stage}.ipynb")
-        for name in (*GIVEN_AWAY, SECOND):  # never weights without the metrics of their own run
+        for name in (*GIVEN_AWAY, LARGE, SECOND):  # never weights without the metrics of their own run
             if name.startswith(stage) and (out_root / name).exists():
                 _keep_weights(out_root / name, paths.REFERENCE / name)
         trainings = [paths.read_json(each).get("run", {}) for each in path.parent.glob("**/metrics.json")]
