@@ -12,8 +12,8 @@ class Augment:
     """How strongly faces are changed; 0 switches a change off.
 
     flip: probability of mirroring. degrees: rotation to either side. shift: of the side, to either side.
-    scale: relative, smaller and larger. brightness: added, in standard deviations of the data.
-    contrast: relative. noise: a pixel's, in standard deviations of the data, up to this much in a face.
+    scale: relative, smaller and larger. brightness: added, in units of the network's input: mostly
+    standard deviations of the data. contrast: relative. noise: a pixel's, in the same units, up to this much in a face.
     erase: probability of blanking a rectangle of up to a quarter of the area.
     """
 

@@ -77,3 +77,10 @@ def test_faces_of_another_test_set_are_never_paired(trained):
     results.write_predictions(models[0]["folder"] / "predictions.npz", **stored | {"pixels": FACES[::-1]})
     with pytest.raises(ValueError, match="test faces differ"):
         leaderboard.predictions(models)
+
+
+@pytest.mark.parametrize(("pretrained", "marked"), [(False, ""), (True, "ImageNet"), ("other faces", "other faces")])
+def test_a_model_that_rests_on_other_data_says_so(pretrained, marked):
+    assert leaderboard.other_data({"pretrained": pretrained}) == marked
+    kept = paths.read_json(paths.REFERENCE / "03_baseline_cnn" / "small_cnn" / "metrics.json") | {"reference": False}
+    assert leaderboard.leaderboard_row(kept | {"pretrained": pretrained})["pretrained"] == marked

@@ -1,6 +1,9 @@
 """MobileNet: its beginning from the weights of face recognition, and how those came out of TensorFlow.js's file."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_helpers import models
+from fer_helpers import models, paths
 from fer_helpers.settings import TrainConfig
 from fer_helpers.studies.run import Condition, RunSpec, Where
 from fer_helpers.transfer import mobilenet
@@ -99,15 +102,34 @@ def test_without_the_file_a_sentence_says_how_to_get_it(monkeypatch, tmp_path):
         models.build("mobilenet", size=48)
 
 
+def test_the_weights_are_there_for_fewer_emotions_too():
+    code = "from fer_helpers.transfer.mobilenet import START; assert START.is_file(), START"
+    environment = os.environ | {"FER_EMOTIONS": "happy sad"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=paths.ROOT)
+
+
+def test_weights_in_whole_numbers_are_refused(tmp_path):
+    (tmp_path / "net.bin").write_bytes(b"1234")
+    weight = {"name": "k", "shape": [4], "dtype": "float32", "quantization": {"dtype": "uint8", "scale": 2, "min": 0}}
+    (tmp_path / "net.json").write_text(json.dumps({"weightsManifest": [{"weights": [weight]}]}))
+    with pytest.raises(ValueError, match=r"net\.json keeps its weights as uint8"):
+        mobilenet.convert(tmp_path / "net.json", torch.zeros(1, 48, 48, dtype=torch.uint8))
+
+
 def test_a_run_begins_where_its_condition_says():
     def ones(network):
         network.head[1].bias.data.fill_(1)
 
     mask = np.ones(4, bool)
-    condition = Condition("tiny", mask, TrainConfig(), "mobilenet", {"size": 32, "width": 0.125}, start=ones)
+    tiny = {"size": 32, "width": 0.125}
+    condition = Condition("tiny", mask, TrainConfig(), "mobilenet", tiny | {"pretrained": True}, start=ones)
     spec = RunSpec(condition, 0, Where("08_record"))
     assert (spec.build().head[1].bias == 1).all()
-    assert (RunSpec(replace(condition, start=None), 0, spec.where).build().head[1].bias != 1).all()
+    plain = replace(condition, start=None, arguments=tiny)
+    assert (RunSpec(plain, 0, spec.where).build().head[1].bias != 1).all()
+    for wrong in ({"start": None}, {"arguments": tiny}):  # it would be known as the other run
+        with pytest.raises(ValueError, match="start and the argument pretrained=True go together"):
+            replace(condition, **wrong)
 
 
 def test_ten_views_move_an_enlarged_face_by_as_much_of_its_side():

@@ -42,10 +42,11 @@ def test_a_finished_model_is_evaluated_once_and_written_whole(people, tmp_path):
 def test_a_run_whose_weights_are_not_kept_leaves_everything_but_a_model_file(people, tmp_path):
     judged, out = people.part("val", "test"), tmp_path / "08_record" / "single"
     probs, scores = np.full((56, 7), 1 / 7, np.float32), {"accuracy": 0.9}
-    run = finished(people, None, weights=123)
+    run = finished(people, None, weights=123, pretrained="other faces")
     metrics = results.save(out, run, judged, np.zeros(56, bool), probs=probs, train_scores=scores)
     assert sorted(path.name for path in out.iterdir()) == ["history.csv", "metrics.json", "predictions.npz"]
     assert metrics["weights"] == metrics["trained_weights"] == 123 and metrics["train"] == scores
+    assert metrics["pretrained"] == "other faces", "what it rests on, where no network can say so"
     assert not (tmp_path / "test_evaluations.csv").exists(), "known answers are no new look at test"
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from fer_helpers import paths
 from fer_helpers.faces import EMOTIONS
 from fer_helpers.predict import GIVEN_AWAY
-from fer_helpers.publishing import export, folders, readme, rendering
+from fer_helpers.publishing import export, folders, leaderboard, readme, rendering
 
 # Figures and files that show no face of FER-2013. What isn't named here is never copied into the reference.
 KEPT = frozenset(
@@ -30,7 +30,7 @@ KEPT = frozenset(
     peers.png synthetic_faces.png
     """.split()  # noqa: SIM905, a line a notebook can be read
 )
-LARGE = "08_record/pretrained/record_pretrained.safetensors"  # for who has more time than a webcam leaves
+LARGE = "08_record/pretrained/record_pretrained.safetensors"  # for those who have more time than a webcam leaves
 SECOND = "05_grad_cam/second_seed.safetensors"  # the same network from another seed, so that nobody must train it
 
 
@@ -177,7 +177,13 @@ def _model_card(card: dict) -> str:
 
     parts = {"PublicTest (chosen on it)": card["val"], "PrivateTest": card["test"]}
     parts["PrivateTest without duplicates"] = card["test_without_duplicates"]
-    values = {"metrics": card, "parts": parts, "emotions": EMOTIONS, "address": paths.repository()}
+    values = {
+        "metrics": card,
+        "others": leaderboard.other_data(card),
+        "parts": parts,
+        "emotions": EMOTIONS,
+        "address": paths.repository(),
+    }
     values["agreement"] = readme.kept("02_cleaning")["label_agreement"]["agreement"]  # of duplicates' labels
     values["recall_interval"] = lambda each: accuracy_interval(round(each["recall"] * each["n"]), each["n"])
     return rendering.render("model_card.md.j2", **values)

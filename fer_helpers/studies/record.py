@@ -13,14 +13,16 @@ from fer_helpers import models, paths, results
 from fer_helpers.data import ferplus
 from fer_helpers.emotions import SEVEN
 from fer_helpers.faces import EMOTIONS, Faces
-from fer_helpers.networks import SmallCNN
 from fer_helpers.results import FinishedModel
 from fer_helpers.studies import run as runs
 from fer_helpers.studies.run import RunSpec, Where
 from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
-OTHER_FACES, TAUGHT = "VGGFace2", "VGGFace2, through its teachers"  # what a model rests on beside FER-2013
+OTHER_FACES, TAUGHT = (
+    "ImageNet and VGGFace2",
+    "ImageNet and VGGFace2, through its teachers",
+)  # what a model rests on beside FER-2013
 POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone; below 0, to be added
 
 
@@ -51,7 +53,7 @@ class Plan:
 
 FULL = Plan()
 _TINY = dict.fromkeys(("half", "full", "wide", "nano"), (8, 8, 8, 8)) | {"airbench": (8, 8, 8), "small": (8, 8, 8, 16)}
-SMOKE = Plan(1, 1, 1, 1, 2, 1, 1, 1, 1, **_TINY, pretrained={"size": 32, "width": 0.125})
+SMOKE = Plan(1, 1, 1, 1, 2, 1, 1, 1, 1, **_TINY, pretrained={"size": 64, "width": 0.125})
 
 
 def folds(manifest: pd.DataFrame, train_mask: np.ndarray) -> np.ndarray:
@@ -74,7 +76,8 @@ def _mean_of(arrays: Iterable[np.ndarray]) -> np.ndarray:
 def out_of_fold(results: list[dict], fold: np.ndarray, everyone: Faces) -> np.ndarray:
     """(N, 7) float16 over the loaded faces: what networks say that were trained on neither a face nor its duplicates.
 
-    results: of the conditions fold0 to fold3. A training face is answered by its fold's, a val face by all; test is 0.
+    results: of conditions of one kind, whose names end in fold0 to fold3. A training face is answered by its
+    fold's, a val face by all; test is 0.
     """
     soft = np.zeros((len(everyone), len(EMOTIONS)), np.float32)
     for k in range(FOLDS):
@@ -172,9 +175,9 @@ def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> Fini
 
 
 def ensemble_model(name: str, members: list[FinishedModel]) -> FinishedModel:
-    """Finished members together as one model; without a network where one of theirs isn't kept, or no SmallCNN."""
+    """Finished members together as one model; without a network where one of theirs isn't kept."""
     first, model = members[0], None
-    if all(isinstance(member.network, SmallCNN) for member in members):
+    if all(member.network is not None for member in members):
         model = models.build("ensemble", count=len(members), **first.network.recipe["arguments"])
         for own, member in zip(model.members, members, strict=True):
             own.load_state_dict(member.network.state_dict())

@@ -46,7 +46,7 @@ class Condition:
     replaces its seed. network, arguments: as models.build takes them. views: of test-time augmentation, for what is
     scored. weights: does a result hold the network? soft_labels: (N, 7) over the loaded faces, see
     TrainConfig.distillation. asked: (N,) bool, Training faces whose answers the result holds as well. start: puts other
-    weights than random ones into the built network; `arguments` must say so, since a run is known by them.
+    weights than random ones into the built network, and `arguments` say so: pretrained=True.
     """
 
     name: str
@@ -64,6 +64,8 @@ class Condition:
         counts = self.train_counts
         if counts.ndim != 1 or counts.dtype.kind not in "biu" or (counts < 0).any() or not counts.any():
             raise ValueError(f"Condition {self.name}: train_counts is a bool or a count from 0 for every loaded face.")
+        if bool(self.start) != bool(self.arguments.get("pretrained")):  # a run is known by its arguments
+            raise ValueError(f"Condition {self.name}: start and the argument pretrained=True go together.")
 
     def train_faces(self, everyone: Faces, splits: tuple = VAL_AND_TEST) -> Faces:
         """The faces of an epoch, each as many times as it stands there; those of what is scored are refused."""

@@ -14,9 +14,10 @@ from fer_helpers.faces import EMOTIONS, Preprocess
 
 STAGES = (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)  # filters of the blocks
 HALVED = (1, 3, 5, 11)  # blocks that make the maps half as large
-# Grey levels as networks of VGGFace want them: from 0 to 255, less its means (blue, green, red)
-VGGFACE = {"channels": 3, "mean": (103.939 / 255, 116.779 / 255, 123.68 / 255), "std": (1 / 255,) * 3}
-START = paths.REFERENCE / "08_record" / "runs" / "face_recognition.safetensors"
+# Grey levels as these weights want them: from 0 to 255, less ImageNet's means (blue, green, red), as Keras does it
+KERAS = {"channels": 3, "mean": (103.939 / 255, 116.779 / 255, 123.68 / 255), "std": (1 / 255,) * 3}
+# Not paths.REFERENCE: that is another folder for fewer emotions, and these weights know none
+START = paths.ROOT / "outputs" / "reference" / "08_record" / "runs" / "face_recognition.safetensors"
 
 
 class MobileNet(nn.Module):
@@ -25,14 +26,14 @@ class MobileNet(nn.Module):
     size: side in pixels to which faces are enlarged, a multiple of 32; grey is repeated to three channels. width: of
     every layer, as a share of the original's. dropout: before the last layer. pretrained: for the record, whether it
     began with the weights of face recognition.
-    forward: (N, 3, size, size) float, as VGGFACE says -> (N, 7) logits.
+    forward: (N, 3, size, size) float, as KERAS says -> (N, 7) logits.
     """
 
     def __init__(self, *, size: int = 160, width: float = 1.0, dropout: float = 0.3, pretrained: bool = False):
         super().__init__()
         if size % 32 or size < 32:
             raise ValueError(f"size is {size}: a MobileNet halves it five times, so give a multiple of 32.")
-        self.preprocess, self.pretrained = Preprocess(size=size, **VGGFACE), pretrained
+        self.preprocess, self.pretrained = Preprocess(size=size, **KERAS), pretrained
         channels = max(1, round(32 * width))
         layers = self._convolution(3, channels, 3, halves=True)
         for k, full in enumerate(STAGES):
@@ -91,10 +92,12 @@ def convert(topology: str | Path, images: torch.Tensor) -> MobileNet:
 
 def _folded(topology: Path) -> list:
     """Each convolution's kernel, as torch orders it, and bias, from the first to the last."""
-    file, stored = json.loads(topology.read_text()), topology.with_suffix(".bin").read_bytes()
+    file, stored = json.loads(topology.read_text(encoding="utf-8")), topology.with_suffix(".bin").read_bytes()
     weights, place = {}, 0
     for each in (each for group in file["weightsManifest"] for each in group["weights"]):
         kind = np.dtype(each.get("quantization", each)["dtype"])
+        if kind.kind == "u":
+            raise ValueError(f"{topology} keeps its weights as {kind}: give a file that has them in floating point.")
         values = np.frombuffer(stored, kind, int(np.prod(each["shape"])), place)
         weights[each["name"]] = torch.from_numpy(values.astype(np.float32).reshape(each["shape"]))
         place += values.nbytes
