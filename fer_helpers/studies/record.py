@@ -39,7 +39,7 @@ class Plan:
     fold_seeds: int = 2
     member_epochs: int = 120
     student_epochs: int = 60
-    nano_epochs: int = 200
+    nano_epochs: int = 120
     pretrained_fold_epochs: int = 20
     pretrained_epochs: int = 25
     half: tuple = (24, 48, 96, 192)
