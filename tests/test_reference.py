@@ -109,6 +109,9 @@ def test_weights_are_given_away_in_half_precision_with_a_card(kept):
     assert "two views, the face and its mirror image" in card
     parts = ("## Data, cleaning and protocol", "## Meant for", "## Limits", "## Licence", "23,534 Training faces")
     assert all(part in card for part in parts) and "distilled from" not in card and "{" not in card
+    taught = reference._model_card(metrics | {"pretrained": "X, through its teachers"})
+    assert "data but X, through its teachers." in taught and "also rests on X, through" in taught
+    assert "also rests on" not in card
 
 
 def test_the_time_of_a_run_that_only_read_its_trainings_is_not_kept(kept):

@@ -1,1 +1,1 @@
-"""Transfer learning: torchvision's backbones, ImageNet's weights, and training behind frozen stages."""
+"""Networks that begin with what was learnt on other pictures, and training behind frozen stages."""

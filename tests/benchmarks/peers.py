@@ -36,8 +36,8 @@ TRAINED_ON = {
     "fer": "FER-2013's Training with its duplicates of test faces; by the public script of the network's author, the "
     "epoch was chosen on PublicTest and PrivateTest",
     "face-api": "public data sets and pictures from the web that its authors don't name",
-    "ours": "FER-2013's Training without duplicates of test faces, chosen on PublicTest; teachers of the small and the "
-    "nano CNN began with ImageNet and VGGFace2",
+    "ours": "FER-2013's Training without duplicates of test faces, chosen on PublicTest; some teachers of the "
+    "distilled and the nano CNN began with ImageNet and VGGFace2",
 }
 VIEWS, CROP = (1, 2, 10), "the crop as it is"
 
