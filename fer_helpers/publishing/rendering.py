@@ -22,7 +22,9 @@ ENVIRONMENT.filters |= {
     "interval": lambda ends, form=".1%": f"{ends[0]:{form}} to {ends[1]:{form}}",
     "spoken": lambda name: name.replace("_", " "),
     "memory": lambda runs: max(run["memory_peak_mb"] - run["memory_before_mb"] for run in runs),
-    "machine": lambda run: f"{run['threads']} threads, {run['device'].replace('cpu: ', '')}",
+    "machine": lambda run: (
+        f"{run['threads']} thread{'s' * (run['threads'] != 1)}, {run['device'].replace('cpu: ', '')}"
+    ),
 }
 
 
