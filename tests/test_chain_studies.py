@@ -40,22 +40,11 @@ def check_record(study, evaluations):
     assert all((study / f"{name}.png").exists() for name in ("screening", "members", "record"))
     summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
     names = [*(f"fold{k}_seed0" for k in range(4)), *(f"member_seed{seed}" for seed in range(3))]
-    names += [
-        "final_seed0",
-        *(f"pretrained_fold{k}_seed0" for k in range(4)),
-        "pretrained_seed2",
-        "pretrained_final_seed0",
-    ]
-    names += ["nano_seed0", "small_distilled_seed0"]
+    names += ["final_seed0", *(f"pretrained_fold{k}_seed0" for k in range(4))]
+    names += ["pretrained_seed2", "pretrained_final_seed0", "nano_seed0", "small_distilled_seed0"]
     assert list(evaluations.model[evaluations.stage == "08_record"]) == names
-    folders = (
-        "single",
-        "ensemble",
-        "final",
-        "distilled",
-        "nano",
-        *(f"pretrained{x}" for x in ("", "_ensemble", "_final")),
-    )
+    folders = ("single", "ensemble", "final", "distilled", "nano")
+    folders += ("pretrained", "pretrained_ensemble", "pretrained_final")
     models_of = {name: paths.read_json(study / name / "metrics.json") for name in folders}
     for name in ("final", "pretrained_final"):
         assert models_of[name]["val"] is None and models_of[name]["test_7178"] is None

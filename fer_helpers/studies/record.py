@@ -19,10 +19,8 @@ from fer_helpers.studies.run import RunSpec, Where
 from fer_helpers.training import Fit, kept_row
 
 FOLDS = 4
-OTHER_FACES, TAUGHT = (
-    "ImageNet and VGGFace2",
-    "ImageNet and VGGFace2, through its teachers",
-)  # what a model rests on beside FER-2013
+OTHER_FACES = "ImageNet and VGGFace2"  # what a pretrained model rests on beside FER-2013, and a student:
+TAUGHT = f"{OTHER_FACES}, through its teachers"
 POWERS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the class weights, to be undone; below 0, to be added
 
 
@@ -160,7 +158,8 @@ def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> Fini
 
     source: that of the cleaned faces, which says by which manifest they were cleaned.
     """
-    condition, budget, model = spec.condition, spec.where.budget, spec.build().eval()
+    condition, budget = spec.condition, spec.where.budget
+    model = models.build(condition.network, **condition.arguments).eval()  # its weights are the run's, or nobody's
     if state := {name: torch.from_numpy(part) for name, part in result["weights"].items()}:
         model.load_state_dict(state)
         model.views = condition.views

@@ -101,16 +101,15 @@ def _folded(topology: Path) -> list:
         values = np.frombuffer(stored, kind, int(np.prod(each["shape"])), place)
         weights[each["name"]] = torch.from_numpy(values.astype(np.float32).reshape(each["shape"]))
         place += values.nbytes
-    nodes, found = file["modelTopology"]["node"], []
+    nodes, folded = file["modelTopology"]["node"], []
     reader = {name.split(":")[0]: node for node in nodes for name in node.get("input", [])}
     for node in nodes:
         if node["op"] in ("Conv2D", "DepthwiseConv2dNative"):
             kernel = weights[node["input"][1]].permute((3, 2, 0, 1) if node["op"] == "Conv2D" else (2, 3, 0, 1))
             following = reader[node["name"]]
             if following["op"] == "Mul":
-                kernel = kernel * next(weights[name] for name in following["input"] if name in weights).view(
-                    -1, 1, 1, 1
-                )
+                scale = next(weights[name] for name in following["input"] if name in weights)
+                kernel = kernel * scale.view(-1, 1, 1, 1)
                 following = reader[following["name"]]
-            found.append((kernel, next(weights[name] for name in following["input"] if name in weights).flatten()))
-    return found
+            folded.append((kernel, next(weights[name] for name in following["input"] if name in weights).flatten()))
+    return folded
