@@ -87,14 +87,17 @@ def test_fer_plus_votes_are_looked_up_by_the_row_of_the_csv(people, manifest, ma
     assert "isn't FER+'s for these faces" in sentence, "another table's rows"
 
 
-def test_an_ensemble_has_a_network_only_if_all_its_members_have_one(people):
+def test_an_ensemble_has_a_network_only_if_all_its_members_have_one_of_a_kind(people):
     fit = Fit([{"epoch": 1}], {"epoch": 1}, 10.0, 5.0, "float32")
     network = models.build("small_cnn", filters=(8, 8, 8))
     one = FinishedModel("", network, fit, people, {}, {"seed": 3}, 10, 100)
     both = record.ensemble_model("ensemble", [one, replace(one, run={"seed": 4})])
     assert len(both.network.members) == 2 and both.weights == 200 and both.run["seed"] == [3, 4]
     assert len(both.fit.history) == 2 and both.fit.seconds == 20
-    assert record.ensemble_model("ensemble", [one, replace(one, network=None)]).network is None
+    other = models.build("small_cnn", filters=(8, 8, 16))
+    for lacking in (None, other):  # not kept, or of another kind
+        assert record.ensemble_model("ensemble", [one, replace(one, network=lacking)]).network is None
+    assert record.ensemble_model("ensemble", [replace(one, network=None), one]).network is None
 
 
 def test_class_weights_are_undone_in_answers_and_network_alike():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, paths, settings, training
+from fer_helpers import augment, models, paths, settings, training
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.statistics import Difference
 from fer_helpers.studies import cluster as clusters
@@ -305,6 +305,24 @@ def test_a_run_that_the_repository_keeps_is_not_trained_again(people, half, fits
     (read,) = study(condition, out=clone)
     assert fits == [(28, 0)] and (read["probs"] == trained["probs"]).all()
     assert evaluations(clone) == ["half_seed0"], "its test evaluation counts here too"
+
+
+def test_a_kept_run_takes_its_weights_from_the_model_that_is_given_away(people, half, study, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    condition, clone = replace(half, weights=True), tmp_path / "clone"
+    (trained,) = study(condition)
+    spec = spec_of(condition, people, clone)
+    network = finished_model(condition, trained, tmp_path).network
+    own, given = [*trained["weights"]][-1], spec.published.parents[1] / "half" / "record_half.safetensors"
+    result = trained | {"weights_in": "half/record_half.safetensors", "weights": {own: trained["weights"][own]}}
+    runs.write(spec.published, result)
+    assert not runs.read(spec.published)["weights"], "a part of them is none"
+    with torch.no_grad():
+        network.state_dict()[own].zero_()  # as notebook 08 corrects the last bias of what it gives away
+    models.save(network, given)
+    (read,) = study(condition, out=clone)
+    assert read["weights"].keys() == trained["weights"].keys()
+    assert all(np.array_equal(part, trained["weights"][name]) for name, part in read["weights"].items())
 
 
 def test_a_condition_may_ask_about_training_faces_that_it_was_not_trained_on(people, half, fits, study, tmp_path):

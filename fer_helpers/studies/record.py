@@ -174,9 +174,10 @@ def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> Fini
 
 
 def ensemble_model(name: str, members: list[FinishedModel]) -> FinishedModel:
-    """Finished members together as one model; without a network where one of theirs isn't kept."""
+    """Finished members together as one model; without a network where one of theirs isn't kept or of another kind."""
     first, model = members[0], None
-    if all(member.network is not None for member in members):
+    kinds = [member.network and member.network.recipe for member in members]
+    if kinds[0] and all(kind == kinds[0] for kind in kinds):
         model = models.build("ensemble", count=len(members), **first.network.recipe["arguments"])
         for own, member in zip(model.members, members, strict=True):
             own.load_state_dict(member.network.state_dict())

@@ -12,6 +12,7 @@ from threading import Lock
 from zipfile import BadZipFile
 
 import numpy as np
+import safetensors.numpy
 import torch
 
 from fer_helpers import devices, identity, metrics, models, paths, results, training
@@ -237,11 +238,19 @@ def write(file: Path, result: dict) -> None:
 
 
 def read(file: Path) -> dict | None:
-    """A stored result; None for a file that is missing, damaged or another one."""
+    """A stored result; None for a file that is missing, damaged or another one.
+
+    Where the repository gives a run's network away, it keeps here only the weights that differ from those in the model
+    file that `weights_in` names (its place in the stage's folder), and none counts as kept without that file.
+    """
     try:
         stored = results.read_predictions(file)
         arrays = {name: stored[name].astype(np.float32) for name in ARRAYS}
         weights = {name.removeprefix("weights/"): part for name, part in stored.items() if "/" in name}
-        return json.loads(str(stored["result"])) | arrays | {"weights": weights}
+        result = json.loads(str(stored["result"]))
+        if name := result.pop("weights_in", ""):
+            model = file.parents[1] / name
+            weights = safetensors.numpy.load_file(model) | weights if model.is_file() else {}
+        return result | arrays | {"weights": weights}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
         return None
