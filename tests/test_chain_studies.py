@@ -36,17 +36,23 @@ def check_imbalance(study):
 
 
 def check_record(study, evaluations):
-    """What notebook 08 leaves behind: eight models, chosen on val; each network, and no trial, is evaluated once."""
+    """What notebook 08 leaves behind: nine models, chosen on val; each network, and no trial, is evaluated once."""
     assert all((study / f"{name}.png").exists() for name in ("screening", "members", "record"))
     summary, runs = paths.read_json(study / "metrics.json"), pd.read_csv(study / "runs.csv")
     names = [*(f"fold{k}_seed0" for k in range(4)), *(f"member_seed{seed}" for seed in range(3))]
     names += ["final_seed0", *(f"pretrained_fold{k}_seed0" for k in range(4))]
-    names += ["pretrained_seed2", "pretrained_final_seed0", "nano_seed0", "small_distilled_seed0"]
+    names += [
+        "pretrained_seed2",
+        "pretrained_final_seed0",
+        "pretrained_final_seed1",
+        "nano_seed0",
+        "small_distilled_seed0",
+    ]
     assert list(evaluations.model[evaluations.stage == "08_record"]) == names
     folders = ("single", "ensemble", "final", "distilled", "nano")
-    folders += ("pretrained", "pretrained_ensemble", "pretrained_final")
+    folders += ("pretrained", "pretrained_ensemble", "pretrained_final", "final_ensemble")
     models_of = {name: paths.read_json(study / name / "metrics.json") for name in folders}
-    for name in ("final", "pretrained_final"):
+    for name in ("final", "pretrained_final", "final_ensemble"):
         assert models_of[name]["val"] is None and models_of[name]["test_7178"] is None
     trained_on = {name: each["data"]["counts"]["train"] for name, each in models_of.items()}
     assert trained_on["final"] > trained_on["single"] == trained_on["ensemble"] == trained_on["nano"]
@@ -84,8 +90,8 @@ def test_the_studies_run_on_what_02_left(cleaned, tmp_path, capsys):
     low, high = price["test_price"]["ci95"]
     assert low <= price["test_price"]["value"] <= high
     evaluations = pd.read_csv(out / "test_evaluations.csv")
-    assert len(evaluations) == 6 + 16 and "07_imbalance" not in set(evaluations.stage), "what chooses leaves test alone"
+    assert len(evaluations) == 6 + 17 and "07_imbalance" not in set(evaluations.stage), "what chooses leaves test alone"
     check_imbalance(out / "07_imbalance")
     check_record(out / "08_record", evaluations)
-    assert len(leaderboard.all_metrics(out)[0]) == 8, "a study is no model of the leaderboard"
+    assert len(leaderboard.all_metrics(out)[0]) == 9, "a study is no model of the leaderboard"
     assert "nothing to do: 4 notebooks are up to date" in commands.here(capsys, "studies", *settings)

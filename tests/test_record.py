@@ -10,8 +10,7 @@ import torch
 from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
-from fer_helpers.studies import record
-from fer_helpers.studies import run as runs
+from fer_helpers.studies import record, stored
 from fer_helpers.studies.run import Where
 from fer_helpers.training import Fit
 
@@ -90,14 +89,17 @@ def test_fer_plus_votes_are_looked_up_by_the_row_of_the_csv(people, manifest, ma
 def test_an_ensemble_has_a_network_only_if_all_its_members_have_one_of_a_kind(people):
     fit = Fit([{"epoch": 1}], {"epoch": 1}, 10.0, 5.0, "float32")
     network = models.build("small_cnn", filters=(8, 8, 8))
-    one = FinishedModel("", network, fit, people, {}, {"seed": 3}, 10, 100)
-    both = record.ensemble_model("ensemble", [one, replace(one, run={"seed": 4})])
+    one = FinishedModel("", network, fit, people, {}, {"seed": 3, "device": "cuda"}, 10, 100)
+    two = replace(one, run={"seed": 4, "device": "cpu"}, pretrained="other faces")
+    both = record.ensemble_model("ensemble", [one, two])
+    assert both.run["device"] == "cpu and cuda" and both.pretrained == "other faces" and not one.pretrained
     assert len(both.network.members) == 2 and both.weights == 200 and both.run["seed"] == [3, 4]
     assert len(both.fit.history) == 2 and both.fit.seconds == 20
-    other = models.build("small_cnn", filters=(8, 8, 16))
+    other, deep = models.build("small_cnn", filters=(8, 8, 16)), models.build("baseline")
     for lacking in (None, other):  # not kept, or of another kind
         assert record.ensemble_model("ensemble", [one, replace(one, network=lacking)]).network is None
-    assert record.ensemble_model("ensemble", [replace(one, network=None), one]).network is None
+    for first in (replace(one, network=None), replace(one, network=deep)):
+        assert record.ensemble_model("ensemble", [first, first]).network is None
 
 
 def test_class_weights_are_undone_in_answers_and_network_alike():
@@ -116,7 +118,8 @@ def test_class_weights_are_undone_in_answers_and_network_alike():
 
 def test_beside_another_control_lie_no_kept_runs():
     where = Where("08_record")
-    half = runs.read(paths.REFERENCE / "08_record" / "runs" / "half_seed0.npz")
+    half = stored.read(paths.REFERENCE / "08_record" / "runs" / "half_seed0.npz")
     assert [each["condition"] for each in record.closed(["spatial", "gone"], [half], where)] == ["spatial"]
     for second in ({"key": "other"}, {"seed": 1}):  # a second seed that was trained here has none beside it
-        assert record.closed(["spatial"], [half, half | second], where) == []
+        assert len(record.closed(["spatial"], [half, half | second], where)) == 1
+        assert record.closed(["spatial"], [half | second], where) == []

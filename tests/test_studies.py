@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_helpers import augment, models, paths, settings, training
+from fer_helpers import augment, identity, models, paths, settings, training
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.statistics import Difference
 from fer_helpers.studies import cluster as clusters
-from fer_helpers.studies import record
+from fer_helpers.studies import record, stored
 from fer_helpers.studies import run as runs
 from fer_helpers.studies import study as studies
 
@@ -301,7 +301,7 @@ def test_a_run_that_the_repository_keeps_is_not_trained_again(people, half, fits
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
     condition, clone = replace(half, weights=True), tmp_path / "clone"
     (trained,) = study(condition)
-    runs.write(spec_of(condition, people, clone).published, trained | {"weights": {}})  # the repository keeps none
+    stored.write(spec_of(condition, people, clone).published, trained | {"weights": {}})  # the repository keeps none
     (read,) = study(condition, out=clone)
     assert fits == [(28, 0)] and (read["probs"] == trained["probs"]).all()
     assert evaluations(clone) == ["half_seed0"], "its test evaluation counts here too"
@@ -314,15 +314,23 @@ def test_a_kept_run_takes_its_weights_from_the_model_that_is_given_away(people, 
     spec = spec_of(condition, people, clone)
     network = finished_model(condition, trained, tmp_path).network
     own, given = [*trained["weights"]][-1], spec.published.parents[1] / "half" / "record_half.safetensors"
-    result = trained | {"weights_in": "half/record_half.safetensors", "weights": {own: trained["weights"][own]}}
-    runs.write(spec.published, result)
-    assert not runs.read(spec.published)["weights"], "a part of them is none"
+    digest = identity.digest_arrays(*(trained["weights"][name] for name in sorted(trained["weights"])))
+    result = trained | {"weights_in": {"file": "half/record_half.safetensors", "digest": digest}}
+    stored.write(spec.published, result | {"weights": {own: trained["weights"][own]}})
+    assert not stored.read(spec.published)["weights"], "a part of them is none"
     with torch.no_grad():
         network.state_dict()[own].zero_()  # as notebook 08 corrects the last bias of what it gives away
     models.save(network, given)
     (read,) = study(condition, out=clone)
     assert read["weights"].keys() == trained["weights"].keys()
     assert all(np.array_equal(part, trained["weights"][name]) for name, part in read["weights"].items())
+    with torch.no_grad():
+        next(network.parameters()).zero_()
+    models.save(network, given)
+    assert not stored.read(spec.published)["weights"], "it is another network's by now"
+    given.write_bytes(given.read_bytes()[:100])
+    damaged = stored.read(spec.published)
+    assert not damaged["weights"] and (damaged["probs"] == trained["probs"]).all()
 
 
 def test_a_condition_may_ask_about_training_faces_that_it_was_not_trained_on(people, half, fits, study, tmp_path):

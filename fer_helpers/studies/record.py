@@ -15,6 +15,7 @@ from fer_helpers.emotions import SEVEN
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.results import FinishedModel
 from fer_helpers.studies import run as runs
+from fer_helpers.studies import stored
 from fer_helpers.studies.run import RunSpec, Where
 from fer_helpers.training import Fit, kept_row
 
@@ -123,19 +124,16 @@ def ferplus_agreement(doubts: pd.DataFrame, path: Path | None) -> str:
 
 
 def closed(names: Iterable[str], controls: list[dict], where: Where) -> list[dict]:
-    """Runs that the repository keeps of ingredients whose code is gone, one beside each control.
+    """Runs that the repository keeps of ingredients whose code is gone: of the seeds whose control is its own.
 
-    controls: results of what they are compared with, seed by seed. Where one isn't the repository's own, since it has
-    another seed, other faces or other settings, nothing is beside it, and so nothing to compare with.
+    controls: results of what they are compared with, seed by seed. A control of another seed, of other faces or of
+    other settings isn't the repository's own, and beside it lies nothing to compare with.
     """
     folder = paths.REFERENCE / where.stage / "runs"
-    kept = lambda name, seed: runs.read(folder / f"{name}_seed{seed}.npz")  # noqa: E731
-    for each in controls:
-        own = kept(each["condition"], each["seed"])
-        if not own or own["key"] != each["key"]:
-            return []
-    beside = {name: [kept(name, each["seed"]) for each in controls] for name in names}
-    return [run for found in beside.values() if all(found) for run in found]
+    kept = lambda name, seed: stored.read(folder / f"{name}_seed{seed}.npz")  # noqa: E731
+    own = [(kept(each["condition"], each["seed"]), each) for each in controls]
+    seeds = [each["seed"] for same, each in own if same and same["key"] == each["key"]]
+    return [run for name in names for seed in seeds if (run := kept(name, seed))]
 
 
 def undone(result: dict, weights: np.ndarray, power: float) -> dict:
@@ -174,14 +172,16 @@ def finished_model(name: str, spec: RunSpec, result: dict, source: dict) -> Fini
 
 
 def ensemble_model(name: str, members: list[FinishedModel]) -> FinishedModel:
-    """Finished members together as one model; without a network where one of theirs isn't kept or of another kind."""
+    """Finished members together as one model; with a network if theirs are all kept and small CNNs of a kind."""
     first, model = members[0], None
     kinds = [member.network and member.network.recipe for member in members]
-    if kinds[0] and all(kind == kinds[0] for kind in kinds):
+    if kinds[0] and kinds[0]["architecture"] == "small_cnn" and all(kind == kinds[0] for kind in kinds):
         model = models.build("ensemble", count=len(members), **first.network.recipe["arguments"])
         for own, member in zip(model.members, members, strict=True):
             own.load_state_dict(member.network.state_dict())
     history = [row for member in members for row in member.fit.history]
     fit = replace(first.fit, history=history, seconds=sum(member.fit.seconds for member in members))
     run, weights = first.run | {"seed": [member.run["seed"] for member in members]}, sum(m.weights for m in members)
-    return replace(first, name=name, network=model, fit=fit, run=run, weights=weights)
+    run["device"] = " and ".join(sorted({member.run["device"] for member in members}))
+    others = next((member.pretrained for member in members if member.pretrained), "")
+    return replace(first, name=name, network=model, fit=fit, run=run, weights=weights, pretrained=others)

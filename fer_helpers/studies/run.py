@@ -1,26 +1,22 @@
 """One run of a study, in whatever process: it checkpoints itself, keeps its result and is never done twice."""
 
-import json
 import platform
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from zipfile import BadZipFile
 
 import numpy as np
-import safetensors.numpy
 import torch
 
-from fer_helpers import devices, identity, metrics, models, paths, results, training
+from fer_helpers import devices, identity, metrics, models, paths, training
 from fer_helpers.data import sources
 from fer_helpers.faces import EMOTIONS, Faces
 from fer_helpers.settings import TrainConfig
+from fer_helpers.studies import stored
 
-ARRAYS = ("probs", "answers")  # of a result; its weights are arrays too, all else is JSON
 ASKED = 5000  # faces it trained on that a finished run is asked about, at least: all took a quarter of a short run
 _ALONE = Lock()  # torch's random numbers belong to a process, so a worker with several threads takes one run at a time
 # What a study scores: each run on the test set once; val alone, to choose; test alone, where it trains on val as well
@@ -184,7 +180,7 @@ def run(spec: RunSpec, *, log: Callable = print) -> dict:
         result |= {"config": asdict(spec.config), "seconds": round(fit.seconds, 1), "precision": fit.precision}
         result |= {"device": device.type, "threads": torch.get_num_threads(), "evaluation": evaluation, "train": known}
         result |= {"probs": probs, "answers": answers, "weights": state}
-        write(spec.file, result)
+        stored.write(spec.file, result)
         saved.unlink(missing_ok=True)
         return result
 
@@ -208,7 +204,7 @@ def _same_faces(spec: RunSpec) -> Faces:
 def keep(spec: RunSpec, result: dict) -> dict:
     """The result, after making sure that its file and its test evaluation are on this machine, each once."""
     if not finished(spec):  # a worker's folder was another
-        write(spec.file, result)
+        stored.write(spec.file, result)
     if result["evaluation"]:
         training.log_evaluation(result["evaluation"], spec.where.out_root)
     return result
@@ -221,36 +217,10 @@ def finished(spec: RunSpec) -> dict | None:
     """
     wishes = {"device": spec.where.device, "precision": spec.condition.config.precision}
     for file in (spec.file, spec.published):
-        result = read(file)
+        result = stored.read(file)
         if result and result["key"] == spec.key:
             complete = result["weights"] or not spec.condition.weights
             own = complete and all(wish in ("auto", result[name]) for name, wish in wishes.items())
             if file == spec.published or own:
                 return result
     return None
-
-
-def write(file: Path, result: dict) -> None:
-    """Keep a result, whole or not at all: two workers that both believe to have the run write the same."""
-    text = json.dumps({name: value for name, value in result.items() if name not in (*ARRAYS, "weights")})
-    weights = {f"weights/{name}": part for name, part in result["weights"].items()}
-    results.write_predictions(file, result=text, **{name: result[name] for name in ARRAYS}, **weights)
-
-
-def read(file: Path) -> dict | None:
-    """A stored result; None for a file that is missing, damaged or another one.
-
-    Where the repository gives a run's network away, it keeps here only the weights that differ from those in the model
-    file that `weights_in` names (its place in the stage's folder), and none counts as kept without that file.
-    """
-    try:
-        stored = results.read_predictions(file)
-        arrays = {name: stored[name].astype(np.float32) for name in ARRAYS}
-        weights = {name.removeprefix("weights/"): part for name, part in stored.items() if "/" in name}
-        result = json.loads(str(stored["result"]))
-        if name := result.pop("weights_in", ""):
-            model = file.parents[1] / name
-            weights = safetensors.numpy.load_file(model) | weights if model.is_file() else {}
-        return result | arrays | {"weights": weights}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-        return None
