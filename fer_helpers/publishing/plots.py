@@ -1,26 +1,12 @@
-"""Figures of notebook 09, beside those of `plots`: costs, every pair of models, and whether one is as right as sure."""
+"""Figures of notebook 09, beside those of `plots`: every pair of models, and whether one is as right as sure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from fer_helpers import annotations, colours
+from fer_helpers import colours
 from fer_helpers.colours import BLUE, ORANGE
-from fer_helpers.plots import MARKERS, NUMBER, styled
-
-
-@styled
-def named_points(points: dict, *, xlabel: str, ylabel: str):
-    """Points with their names beside them, x in decades. points: name -> (x, y)."""
-    figure, axes = plt.subplots(figsize=(9, 4.5))
-    axes.plot(*zip(*points.values(), strict=True), "o", color=BLUE, markersize=9)
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", xmargin=0.25, ymargin=0.15)
-    axes.xaxis.set(major_formatter=NUMBER, major_locator=LogLocator(subs=(1, 2, 5)), minor_formatter=NullFormatter())
-    axes.grid()
-    for name, place in points.items():
-        axes.annotate(name, place, xytext=(8, 4), textcoords="offset points", fontsize=9.5)
-    return annotations.spread(figure, axes)
+from fer_helpers.plots import MARKERS, styled
 
 
 @styled
