@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fer_helpers import models, paths
 from fer_helpers.faces import EMOTIONS, Faces
@@ -123,3 +124,10 @@ def test_beside_another_control_lie_no_kept_runs():
     for second in ({"key": "other"}, {"seed": 1}):  # a second seed that was trained here has none beside it
         assert len(record.closed(["spatial"], [half, half | second], where)) == 1
         assert record.closed(["spatial"], [half | second], where) == []
+
+
+def test_the_nano_cnn_needs_at_most_25_million_multiply_adds_a_face():
+    network = models.build("small_cnn", filters=record.FULL.nano).eval()
+    with FlopCounterMode(display=False) as counted:
+        network(torch.zeros(1, 1, 48, 48))
+    assert counted.get_total_flops() / 2 == 22_644_384 < 25_000_000
