@@ -22,6 +22,7 @@ ENVIRONMENT.filters |= {
     "interval": lambda ends, form=".1%": f"{ends[0]:{form}} to {ends[1]:{form}}",
     "spoken": lambda name: name.replace("_", " "),
     "memory": lambda runs: max(run["memory_peak_mb"] - run["memory_before_mb"] for run in runs),
+    "on_gpu": lambda device: " partly" * (" and cuda" in device) + " on a GPU" * ("cuda" in device),
     "machine": lambda run: (
         f"{run['threads']} thread{'s' * (run['threads'] != 1)}, {run['device'].replace('cpu: ', '')}"
     ),
